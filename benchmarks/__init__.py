@@ -1,0 +1,1 @@
+"""Measure people and machines on the same exam."""

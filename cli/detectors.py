@@ -1,0 +1,11 @@
+"""`histoforensics detectors`."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="detectors")
+
+
+@app.callback()
+def _group() -> None: ...

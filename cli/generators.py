@@ -1,0 +1,11 @@
+"""`histoforensics generators`."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="generators")
+
+
+@app.callback()
+def _group() -> None: ...

@@ -1,0 +1,1 @@
+"""Find generated tissue: detectors, their calibration and the controls that keep them honest."""
