@@ -1,0 +1,62 @@
+"""The house rules: imports go one way, names are public on purpose, the links for the checkers stand."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = ["slides", "generators", "forensics", "benchmarks", "cli"]
+
+
+def imported_rooms(module: Path) -> set[str]:
+    """The rooms of histoforensics that a module imports by absolute name."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module if node.module != "histoforensics" else f"histoforensics.{node.names[0].name}")
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    return {name.split(".")[1] for name in names if name.startswith("histoforensics.")}
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_imports_go_one_way(room):
+    allowed = set(ORDER[: ORDER.index(room)])
+    for module in (ROOT / room).glob("*.py"):
+        assert imported_rooms(module) <= allowed, f"{room}/{module.name} imports a room above or beside it"
+
+
+def test_the_import_check_can_fail(tmp_path):
+    module = tmp_path / "bad.py"
+    module.write_text("def f():\n    from histoforensics.cli import app\n    import histoforensics.benchmarks\n")
+    assert imported_rooms(module) == {"cli", "benchmarks"}
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_all_is_sorted_and_names_what_the_room_re_exports(room):
+    package = importlib.import_module(f"histoforensics.{room}")
+    tree = ast.parse((ROOT / room / "__init__.py").read_text())
+    re_exported = {
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }  # fmt: skip
+    assert package.__all__ == sorted(package.__all__)
+    assert set(package.__all__) == re_exported
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_the_checkers_link_points_at_the_room(room):
+    link = ROOT / ".layout" / "histoforensics" / room
+    assert link.is_symlink()
+    assert link.resolve() == (ROOT / room).resolve()
+
+
+def test_no_room_holds_a_pickle_or_an_unsafe_load():
+    for room in ORDER:
+        for module in (ROOT / room).glob("*.py"):
+            for node in ast.walk(ast.parse(module.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                    keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                    assert keywords.get("weights_only") == "True", f"{room}/{module.name}:{node.lineno}"
