@@ -1,0 +1,49 @@
+"""Stages: what a long run has finished stays on disk and is used again while its key is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+STAGE_FILE = "stage.json"
+
+
+def stage_key(fields: Mapping[str, Any]) -> str:
+    """The canonical JSON of what a stage depends on, the tool's version among it."""
+    return json.dumps({"histoforensics": version("histoforensics"), **fields}, sort_keys=True, default=str)
+
+
+def stage(folder: Path, fields: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
+    """The folder that ``make`` filled for these fields; it is filled again only when they changed.
+
+    ``make`` works in ``<folder>.partial-<hash of the key>``, which is renamed when it returns. A killed run leaves
+    that folder behind, and the next run hands it to ``make`` again, which may go on from what it finds there.
+    Partial folders of other keys are removed.
+
+    Args:
+        folder: Where the finished stage stands.
+        fields: Everything that the content depends on: settings, digests of inputs, keys of earlier stages.
+        make: Fills the folder that it is given.
+    """
+    key = stage_key(fields)
+    done = folder / STAGE_FILE
+    if done.is_file() and done.read_text() == key:
+        return folder
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    partial = folder.with_name(f"{folder.name}.partial-{digest}")
+    for stale in folder.parent.glob(f"{folder.name}.partial-*"):
+        if stale != partial:
+            shutil.rmtree(stale)
+    partial.mkdir(parents=True, exist_ok=True)
+    make(partial)
+    (partial / STAGE_FILE).write_text(key)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+    return folder

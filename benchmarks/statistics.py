@@ -1,0 +1,150 @@
+"""What an exam can show: intervals and tests for counts, by scipy and statsmodels where they have them.
+
+Every function takes counts, not rates, because sixty answers are few and a rate hides how few. AUC and its cluster
+bootstrap live with the detectors, in `histoforensics.forensics.metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from scipy.stats import binomtest, fisher_exact, norm
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from histoforensics.slides import require
+
+
+class Interval(NamedTuple):
+    """A confidence interval: the lower and the upper end."""
+
+    low: float
+    high: float
+
+
+class Sensitivity(NamedTuple):
+    """Signal detection: ``d_prime`` is 0 at chance; a positive ``criterion`` leans to the answer "real"."""
+
+    d_prime: float
+    criterion: float
+
+
+def wilson(right: int, total: int, confidence: float = 0.95) -> Interval:
+    """Wilson's score interval of a proportion, in [0, 1]; no answers at all leave everything possible.
+
+    References: Wilson 1927, JASA 22.
+
+    >>> [round(end, 3) for end in wilson(34, 60)]
+    [0.441, 0.684]
+    """
+    return _proportion_interval(right, total, confidence, "wilson")
+
+
+def clopper_pearson(right: int, total: int, confidence: float = 0.95) -> Interval:
+    """The exact interval of a proportion, which covers at least ``confidence`` and is therefore the wider one.
+
+    References: Clopper & Pearson 1934, Biometrika 26.
+
+    >>> [round(end, 3) for end in clopper_pearson(60, 60)]
+    [0.94, 1.0]
+    """
+    return _proportion_interval(right, total, confidence, "exact")
+
+
+def binomial_p(right: int, total: int, chance: float = 0.5) -> float:
+    """Exact two-sided probability of a count at least as unlikely as this one if every answer were a guess.
+
+    >>> round(binomial_p(34, 60), 4)
+    0.3663
+    """
+    _check_counts(right, total)
+    require(0.0 < chance < 1.0, "chance", "between 0 and 1", chance)
+    return 1.0 if total == 0 else float(binomtest(right, total, chance).pvalue)
+
+
+def least_above_chance(total: int, alpha: float = 0.05) -> int | None:
+    """The least count of right answers that beats guessing at ``alpha``, two-sided; None where no count can.
+
+    >>> least_above_chance(60)
+    39
+    """
+    candidates = range(total // 2 + 1, total + 1)
+    return next((right for right in candidates if binomial_p(right, total) < alpha), None)
+
+
+def fisher_p(right: int, total: int, other_right: int, other_total: int) -> float:
+    """Fisher's exact two-sided p of two proportions of *different* items; for the same items use McNemar's test.
+
+    >>> round(fisher_p(45, 60, 34, 60), 3)
+    0.054
+    """
+    _check_counts(right, total)
+    _check_counts(other_right, other_total)
+    return float(fisher_exact([[right, total - right], [other_right, other_total - other_right]]).pvalue)
+
+
+def newcombe(right: int, total: int, other_right: int, other_total: int, confidence: float = 0.95) -> Interval:
+    """Newcombe's hybrid score interval of ``right/total - other_right/other_total``, unpaired, in [-1, 1].
+
+    References: Newcombe 1998, Statistics in Medicine 17, method 10 (his example: 56/70 against 48/80).
+
+    >>> [round(end, 4) for end in newcombe(56, 70, 48, 80)]
+    [0.0524, 0.3339]
+    """
+    _check_counts(right, total)
+    _check_counts(other_right, other_total)
+    _check_confidence(confidence)
+    if total == 0 or other_total == 0:
+        return Interval(-1.0, 1.0)
+    low, high = confint_proportions_2indep(
+        right, total, other_right, other_total, method="newcomb", compare="diff", alpha=1.0 - confidence
+    )
+    return Interval(float(low), float(high))
+
+
+def sensitivity(hits: int, fakes: int, false_alarms: int, reals: int, log_linear: bool = True) -> Sensitivity:
+    """d' and criterion of a reader; a hit is a fake called fake, a false alarm a real called fake.
+
+    ``log_linear`` adds a half to each count, so that a perfect reader has a finite d' (Hautus 1995).
+
+    Raises:
+        ConfigError: If a class is empty, or a rate is 0 or 1 without the correction.
+    """
+    _check_counts(hits, fakes)
+    _check_counts(false_alarms, reals)
+    require(fakes > 0 and reals > 0, "the exam", "of both classes", f"{reals} real and {fakes} fake")
+    extra = 0.5 if log_linear else 0.0
+    hit_rate, alarm_rate = (hits + extra) / (fakes + 2 * extra), (false_alarms + extra) / (reals + 2 * extra)
+    for rate in (hit_rate, alarm_rate):
+        require(0.0 < rate < 1.0, "an uncorrected rate", "between 0 and 1", rate)
+    z_hit, z_alarm = float(norm.ppf(hit_rate)), float(norm.ppf(alarm_rate))
+    return Sensitivity(z_hit - z_alarm, -(z_hit + z_alarm) / 2)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """p values by name, adjusted for their number (Holm 1979): the chance of one false claim among all is kept."""
+    for name, p in p_values.items():
+        require(0.0 <= p <= 1.0, f"the p value of {name}", "from 0 to 1", p)
+    if not p_values:
+        return {}
+    adjusted = multipletests(list(p_values.values()), method="holm")[1]
+    return {name: float(p) for name, p in zip(p_values, adjusted, strict=True)}
+
+
+def _proportion_interval(right: int, total: int, confidence: float, method: str) -> Interval:
+    _check_counts(right, total)
+    _check_confidence(confidence)
+    if total == 0:
+        return Interval(0.0, 1.0)
+    ends = binomtest(right, total).proportion_ci(confidence, method=method)
+    return Interval(float(ends.low), float(ends.high))
+
+
+def _check_counts(right: int, total: int) -> None:
+    require(total >= 0 and total == int(total), "the number of answers", "a whole number, 0 or more", total)
+    require(0 <= right <= total, "the number of right answers", f"from 0 to {total}", right)
+
+
+def _check_confidence(confidence: float) -> None:
+    require(0.0 < confidence < 1.0, "confidence", "between 0 and 1", confidence)
