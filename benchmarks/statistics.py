@@ -104,7 +104,7 @@ def newcombe(right: int, total: int, other_right: int, other_total: int, confide
 
 
 def sensitivity(hits: int, fakes: int, false_alarms: int, reals: int, log_linear: bool = True) -> Sensitivity:
-    """d' and criterion of a reader; a hit is a fake called fake, a false alarm a real called fake.
+    """Sensitivity d' and criterion of a reader; a hit is a fake called fake, a false alarm a real called fake.
 
     ``log_linear`` adds a half to each count, so that a perfect reader has a finite d' (Hautus 1995).
 
@@ -123,7 +123,7 @@ def sensitivity(hits: int, fakes: int, false_alarms: int, reals: int, log_linear
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p values by name, adjusted for their number (Holm 1979): the chance of one false claim among all is kept."""
+    """The p values by name, adjusted for their number (Holm 1979): the chance of one false claim among all is kept."""
     for name, p in p_values.items():
         require(0.0 <= p <= 1.0, f"the p value of {name}", "from 0 to 1", p)
     if not p_values:
