@@ -1,0 +1,157 @@
+"""From logits to probabilities and verdicts, on the calibration split and nowhere else.
+
+References: Platt 1999, with his smoothed targets; order statistics of a threshold: Wilks 1941.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize, special, stats
+
+from histoforensics.slides import PatchError
+
+FALSE_POSITIVE_RATE = 0.05  # reals of the calibration split that may be called fake
+MISS_RATE = 0.05  # its fakes that may be called real
+SMALLEST_SCALE = 1e-3  # scores rise with logits even where calibration finds no signal
+RULE = (
+    "fake above the smallest score that at most 5 % of the calibration reals exceed, real below the largest score that "
+    "at most 5 % of the calibration fakes fall short of, unsure between"
+)
+CROSSED = (
+    "the two thresholds crossed (every cut between them keeps both rates), so one cut stands midway between them in "
+    "log-odds and no score is unsure"
+)
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Scale, bias and thresholds, with what they were chosen on and what that can promise."""
+
+    scale: float  # P(fake) = sigmoid(scale * logit + bias), for as many fakes as reals
+    bias: float
+    real_below: float  # thresholds on P(fake)
+    fake_above: float
+    n_real: int
+    n_fake: int
+    real_groups: int  # independent reals: blocks, slides or patients
+    fake_groups: int
+    false_positive_rate: float  # on the calibration split itself
+    miss_rate: float
+    unsure_rate: float
+    expected_fpr: float  # on new reals, if the groups are independent
+    fpr_upper95: float
+    rule: str
+
+    @property
+    def promise(self) -> str:
+        """One sentence on the false-positive rate that so few independent reals can support."""
+        return (
+            f"{self.n_real} calibration reals from {self.real_groups} independent groups: on new tissue of the same "
+            f"kind expect about {100 * self.expected_fpr:.0f} % false positives; with 95 % confidence at most "
+            f"{100 * self.fpr_upper95:.0f} %."
+        )
+
+
+def calibrate(
+    real_logits: Floats, fake_logits: Floats, *, real_groups: int | None = None, fake_groups: int | None = None
+) -> Calibration:
+    """Platt scaling and thresholds from the logits of a calibration split.
+
+    Args:
+        real_logits: (n,) of real patches that no training saw.
+        fake_logits: (m,) of fake ones.
+        real_groups: How many independent blocks, slides or patients the reals come from; each patch its own if None.
+        fake_groups: The same of the fakes.
+
+    Raises:
+        PatchError: If a class is missing from the calibration split.
+    """
+    for name, logits in (("real", real_logits), ("fake", fake_logits)):
+        if len(logits) == 0:
+            raise PatchError(f"the calibration split has no {name} patches; thresholds need both classes.")
+    scale, bias = (float(np.float32(v)) for v in platt(real_logits, fake_logits))
+    real, fake = (probabilities(x, scale, bias) for x in (real_logits, fake_logits))
+    real_below, fake_above, crossed = thresholds(real, fake)
+    k = real_groups if real_groups is not None else len(real)
+    expected, upper = false_positive_promise(k)
+    return Calibration(
+        scale=scale,
+        bias=bias,
+        real_below=real_below,
+        fake_above=fake_above,
+        n_real=len(real),
+        n_fake=len(fake),
+        real_groups=k,
+        fake_groups=fake_groups if fake_groups is not None else len(fake),
+        false_positive_rate=float((real > fake_above).mean()),
+        miss_rate=float((fake < real_below).mean()),
+        unsure_rate=float(np.mean([((p >= real_below) & (p <= fake_above)).mean() for p in (real, fake)])),
+        expected_fpr=expected,
+        fpr_upper95=upper,
+        rule=f"{RULE}; {CROSSED}" if crossed else RULE,
+    )
+
+
+def probabilities(logits: Floats, scale: float, bias: float) -> npt.NDArray[np.float32]:
+    """sigmoid(scale * logit + bias) as float32, which is how detectors compute and compare scores."""
+    p: npt.NDArray[np.float32] = special.expit(np.float32(scale) * np.asarray(logits, np.float32) + np.float32(bias))
+    return p
+
+
+def platt(real_logits: Floats, fake_logits: Floats) -> tuple[float, float]:
+    """Scale (at least 0.001) and bias of P(fake) = sigmoid(scale * logit + bias), both classes weighted alike.
+
+    Platt's smoothed targets, (n + 1) / (n + 2) in place of 1, keep the answer finite where the classes are separate.
+    """
+    x = np.concatenate([real_logits, fake_logits]).astype(np.float64)
+    n, m = len(real_logits), len(fake_logits)
+    spread = float(x.std()) or 1.0
+    u = (x - x.mean()) / spread  # the optimiser sees unit scale whatever the logits' range
+    target = np.concatenate([np.full(n, 1 / (n + 2)), np.full(m, (m + 1) / (m + 2))])
+    weight = np.concatenate([np.full(n, 0.5 / n), np.full(m, 0.5 / m)])
+
+    def loss(ab: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        z = ab[0] * u + ab[1]
+        value = weight @ (np.logaddexp(0, z) - target * z)
+        slope = weight * (special.expit(z) - target)
+        return float(value), np.array([slope @ u, slope.sum()])
+
+    bounds = [(SMALLEST_SCALE * spread, None), (None, None)]
+    start = np.array([max(1.0, SMALLEST_SCALE * spread), 0.0])
+    a, b = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
+    return float(a / spread), float(b - a * x.mean() / spread)
+
+
+def thresholds(real: Floats, fake: Floats) -> tuple[float, float, bool]:
+    """(real_below, fake_above, crossed) on P(fake), from calibration scores.
+
+    ``fake_above`` is the smallest value that at most 5 % of ``real`` exceed, ``real_below`` the largest that at most
+    5 % of ``fake`` fall short of. Where the first is under the second, every cut between them keeps both rates: then
+    both become the one cut that is midway in log-odds, and nothing is unsure.
+    """
+    fake_above = float(np.sort(real)[::-1][math.floor(FALSE_POSITIVE_RATE * len(real))])
+    real_below = float(np.sort(fake)[math.floor(MISS_RATE * len(fake))])
+    if fake_above >= real_below:
+        return real_below, fake_above, False
+    tiny = 1e-7  # float32 scores saturate at 0 and 1
+    cut = special.expit(np.mean(special.logit(np.clip([fake_above, real_below], tiny, 1 - tiny))))
+    cut = float(np.clip(np.float32(cut), fake_above, real_below))
+    return cut, cut, True
+
+
+def false_positive_promise(independent: int) -> tuple[float, float]:
+    """Expected and 95 %-upper false-positive rate on new reals of a threshold that floor(5 % of n) of n exceed.
+
+    With k of n independent scores above the threshold, the true rate is Beta(k + 1, n - k): 17 reals, none above, give
+    5.6 % expected and up to 16 %.
+    """
+    above = math.floor(FALSE_POSITIVE_RATE * independent)
+    law = stats.beta(above + 1, independent - above)
+    return float(law.mean()), float(law.ppf(0.95))

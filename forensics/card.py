@@ -1,0 +1,68 @@
+"""The detector's card: what it is, what it was trained and calibrated on, what it promises and where it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from histoforensics.slides import DetectorError
+
+from .calibration import Calibration
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorCard:
+    """Everything about a detector that is not a tensor. Written beside the weights as card.json."""
+
+    name: str
+    kind: str = "detector"
+    patch_px: int  # the judged size
+    config: Mapping[str, Any] = field(default_factory=dict)  # rebuilds the module
+    seed: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the training
+    trained_on: Mapping[str, Any] = field(default_factory=dict)  # counts, and what the caller tells of the sources
+    splits: Mapping[str, str] = field(default_factory=dict)  # split -> sha256 over its patches' sha256s
+    calibration: Calibration | None = None
+    promise: str = ""
+    codec_policy: str = "not told"
+    mpp: float | None = None  # micrometres per pixel of the training patches
+    licence: str = "not told"
+    limits: tuple[str, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
+    split_sha256: str = ""
+    version: str = ""
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """Indented JSON, keys in the order of the fields."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "card.json") -> DetectorCard:
+        """The card of a JSON text.
+
+        Raises:
+            DetectorError: If the text is no card, or one of a newer format.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as err:
+            raise DetectorError(f"{where}: the card is not JSON ({err}).") from err
+        known = {f.name for f in fields(cls)}
+        if not isinstance(data, dict) or not {"name", "patch_px", "format"} <= set(data):
+            raise DetectorError(f"{where}: this is not a detector's card; it lacks name, patch_px or format.")
+        if data["format"] != FORMAT or not set(data) <= known:
+            unknown = sorted(set(data) - known)
+            raise DetectorError(
+                f"{where}: card format {data['format']!r} with unknown fields {unknown}; this version reads {FORMAT}."
+            )
+        try:
+            calibration = None if data.get("calibration") is None else Calibration(**data["calibration"])
+        except TypeError as err:
+            raise DetectorError(f"{where}: the card's calibration is incomplete ({err}).") from err
+        return cls(**{**data, "calibration": calibration, "limits": tuple(data.get("limits", ()))})

@@ -1,0 +1,55 @@
+"""Every detector and control there is, by name. Explicit: nothing is found by walking packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from histoforensics.slides import DetectorError
+
+from .detector import Detector
+from .radial import RadialDetector
+from .store import CARD, read_detector
+
+DETECTORS: dict[str, type[Detector]] = {
+    RadialDetector.name: RadialDetector,
+}
+CONTROLS: dict[str, type[Detector]] = {}
+
+
+def detector_class(name: str) -> type[Detector]:
+    """The class of a detector or control.
+
+    Raises:
+        DetectorError: If there is none of that name; the sentence lists what there is.
+    """
+    known = DETECTORS | CONTROLS
+    if name not in known:
+        raise DetectorError(
+            f"unknown detector {name!r}; detectors are {', '.join(DETECTORS)}; controls are {', '.join(CONTROLS)}."
+        )
+    return known[name]
+
+
+def load_detector(name_or_folder: str | Path) -> Detector:
+    """The trained detector in a folder that :meth:`Detector.save` or ``detectors train`` wrote, ready to score.
+
+    Raises:
+        DetectorError: If there is no such folder, or it holds no sound detector.
+    """
+    folder = Path(name_or_folder)
+    if not folder.is_dir():
+        if str(name_or_folder) in DETECTORS | CONTROLS:
+            raise DetectorError(
+                f"{name_or_folder} is not trained yet; train it with `histoforensics detectors train {name_or_folder}` "
+                "and load the folder that this writes."
+            )
+        raise DetectorError(
+            f"{folder.name}: no such detector folder; `detectors train NAME` writes one, for {', '.join(DETECTORS)}."
+        )
+    return read_detector(folder, DETECTORS | CONTROLS)
+
+
+def find_detectors(folder: Path) -> list[Path]:
+    """The folders directly under ``folder`` that hold a detector, and ``folder`` itself if it does; sorted by name."""
+    candidates = [folder, *sorted(p for p in folder.iterdir() if p.is_dir())] if folder.is_dir() else []
+    return [p for p in candidates if (p / CARD).is_file()]
