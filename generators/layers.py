@@ -1,0 +1,168 @@
+"""Layers that the StyleGANs share: equalised learning rate, activation, noise, minibatch standard deviation.
+
+Equalised learning rate (Karras et al. 2018, arXiv:1710.10196, section 4.1): a weight is stored with unit variance and
+scaled by gain / sqrt(fan_in) whenever it is used, so that Adam's steps are of one relative size in every layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal, assert_never
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from histoforensics.slides import require
+
+NoiseMode = Literal["random", "const", "none"]
+NOISE_MODES: tuple[NoiseMode, ...] = ("random", "const", "none")
+SLOPE = 0.2  # of the leaky ReLU, in all three models
+
+
+def lrelu(x: Tensor, gain: float = 1.0) -> Tensor:
+    """Return the leaky ReLU of ``x`` with slope 0.2, times ``gain``."""
+    y = F.leaky_relu(x, SLOPE)
+    return y * gain if gain != 1.0 else y
+
+
+def normalise_latents(z: Tensor, eps: float = 1e-8) -> Tensor:
+    """Return ``z`` (n, d) with every row scaled to a mean square of one."""
+    return z * (z.square().mean(1, keepdim=True) + eps).rsqrt()
+
+
+def instance_norm(x: Tensor, eps: float) -> Tensor:
+    """Return ``x`` (n, c, h, w) or (n, c) with zero mean and unit biased variance per sample.
+
+    Moments run over the pixels of each channel, or over the features. Written out, because PyTorch's own refuses a
+    single pixel and has no form for (n, c).
+    """
+    dims = tuple(range(2, x.ndim)) if x.ndim > 2 else (1,)
+    variance, mean = torch.var_mean(x, dims, correction=0, keepdim=True)
+    return (x - mean) * (variance + eps).rsqrt()
+
+
+def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
+    """Return ``x`` (n, c, h, w) with one more channel: how much the samples of a group differ on average.
+
+    Groups are strided, not consecutive: with m = n / group, the samples i, i + m, i + 2m, ... belong together. A batch
+    smaller than ``group`` is one group; otherwise n must be a multiple of it. Identical samples give sqrt(eps).
+    """
+    n, c, h, w = x.shape
+    group = min(group, n)
+    require(n % group == 0, "the discriminator's batch", f"at most {group} or a multiple of it", n)
+    y = x.reshape(group, n // group, c, h, w)
+    y = (y.var(0, correction=0) + eps).sqrt().mean((1, 2, 3))  # (n / group,)
+    return torch.cat([x, y.repeat(group).view(n, 1, 1, 1).expand(n, 1, h, w)], 1)
+
+
+def noise_map(mode: NoiseMode, like: Tensor, const: Tensor, rng: torch.Generator | None) -> Tensor | None:
+    """Return the noise for the image ``like`` (n, c, h, w).
+
+    Returns:
+        "random": fresh normal numbers, (n, 1, h, w), from ``rng`` or from PyTorch's global stream;
+        "const": the stored map ``const`` (h, w); "none": None.
+
+    Raises:
+        ConfigError: If ``mode`` is none of the three.
+    """
+    match mode:
+        case "random":
+            n, _, h, w = like.shape
+            return torch.randn((n, 1, h, w), dtype=like.dtype, device=like.device, generator=rng)
+        case "const":
+            return const
+        case "none":
+            return None
+        case _:
+            require(False, "noise", " or ".join(repr(name) for name in NOISE_MODES), mode)
+            assert_never(mode)
+
+
+class EqualLinear(nn.Module):
+    """A dense layer with equalised learning rate, (n, inputs) -> (n, outputs).
+
+    Args:
+        inputs: Features in.
+        outputs: Features out.
+        gain: Of the weight: sqrt(2) before a leaky ReLU in StyleGAN; 1 in StyleGAN2, where the activation has the gain.
+        lrmul: Learning-rate multiplier: stored values are divided by it, used values multiplied.
+        bias_init: The bias *as used* at the start.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, gain: float = 1.0, lrmul: float = 1.0, bias_init: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lrmul)
+        self.bias = nn.Parameter(torch.full((outputs,), bias_init / lrmul))
+        self.scale = gain * lrmul / math.sqrt(inputs)
+        self.lrmul = lrmul
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the layer's output (n, outputs)."""
+        return F.linear(x, self.weight * self.scale, self.bias * self.lrmul if self.lrmul != 1.0 else self.bias)
+
+
+class EqualConv2d(nn.Module):
+    """A convolution with equalised learning rate and zero padding that keeps the size, (n, c, h, w) -> (n, c', h, w).
+
+    Args:
+        inputs: Channels in.
+        outputs: Channels out.
+        kernel: Side of the kernel, odd.
+        gain: Of the weight.
+        bias: Whether a bias is added; it comes last, after any resampling.
+        out_gain: Of the whole output, bias too. It costs nothing, because it goes into the weight and the bias.
+        resample: Replaces the plain convolution: called with the image and the weight as used (c', c, k, k).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        *,
+        gain: float = 1.0,
+        bias: bool = True,
+        out_gain: float = 1.0,
+        resample: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.scale = gain * out_gain / math.sqrt(inputs * kernel**2)
+        self.out_gain = out_gain
+        self.padding = kernel // 2
+        self.resample = resample
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolved image."""
+        weight = self.weight * self.scale
+        bias = self.bias if self.bias is None or self.out_gain == 1.0 else self.bias * self.out_gain
+        if self.resample is None:
+            return F.conv2d(x, weight, bias, padding=self.padding)
+        y = self.resample(x, weight)
+        return y if bias is None else y + bias[:, None, None]
+
+
+def stages(resolution: int, first: int = 4) -> list[int]:
+    """Return the side lengths of a network's stages, each twice the one before: ``first``, ..., ``resolution``.
+
+    >>> stages(32)
+    [4, 8, 16, 32]
+    """
+    sides = [first]
+    while sides[-1] < resolution:
+        sides.append(2 * sides[-1])
+    return sides
+
+
+def channels_at(side: int, fmap_base: int, fmap_max: int) -> int:
+    """Return the StyleGANs' number of channels at a side length.
+
+    >>> [channels_at(side, 8192, 512) for side in (4, 32, 64, 128, 256)]
+    [512, 512, 256, 128, 64]
+    """
+    return max(1, min(2 * fmap_base // side, fmap_max))
