@@ -55,7 +55,7 @@ def test_marks_become_a_table_overall_and_by_generator():
 
 
 def test_rows_that_do_not_add_up_are_refused():
-    with pytest.raises(ExamError, match="npr: the rows by generator add up to .* but the row of all fakes is"):
+    with pytest.raises(ExamError, match=r"npr: the rows by generator add up to .* but the row of all fakes is"):
         Reader(
             name="npr",
             kind=ReaderKind.DETECTOR,
