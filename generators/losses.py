@@ -33,7 +33,7 @@ def r1_penalty(D: Network, real: Tensor) -> Tensor:
     return _gradient(D(real).sum(), real).square().sum((1, 2, 3))
 
 
-def path_lengths(synthesis: Network, ws: Tensor, image_noise: Tensor) -> Tensor:
+def path_length(synthesis: Network, ws: Tensor, image_noise: Tensor) -> Tensor:
     """Return how far each image moves with its styles, shape (n,): ||J_w^T y|| (Karras et al. 2020, section 3.2).
 
     Args:
@@ -77,19 +77,19 @@ def interpolate(real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
     return torch.lerp(real, fake, share)
 
 
-def gradient_penalty_intended(D: Network, images: Tensor) -> Tensor:
-    """Return (||grad_x D(x)|| - 1)^2 per image, shape (n,) (Gulrajani et al. 2017, arXiv:1704.00028, eq. 3)."""
-    return (_norm(_input_gradient(D, images), (1, 2, 3)) - 1).square()
+def gradient_penalty_intended(D: Network, real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """Return (||grad_x D(x)|| - 1)^2 per interpolated image, shape (n,) (Gulrajani et al. 2017, eq. 3)."""
+    return (_norm(_input_gradient(D, interpolate(real, fake, share)), (1, 2, 3)) - 1).square()
 
 
-def gradient_penalty_released(D: Network, images: Tensor) -> Tensor:
+def gradient_penalty_released(D: Network, real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
     """Return PathologyGAN's gradient penalty as its published code computes it, a scalar.
 
     There the gradient is wrapped in a list, squaring which adds an axis, so that the sum meant to run over height,
     width and channels runs over batch, height and width: one norm for each colour channel of the *whole batch*; the
     three (norm - 1)^2 are then added, not averaged.
     """
-    return (_norm(_input_gradient(D, images), (0, 2, 3)) - 1).square().sum()
+    return (_norm(_input_gradient(D, interpolate(real, fake, share)), (0, 2, 3)) - 1).square().sum()
 
 
 def orthogonal_penalty(weights: Iterable[Tensor]) -> Tensor:

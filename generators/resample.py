@@ -79,7 +79,10 @@ def conv_up(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def conv_down(x: Tensor, weight: Tensor) -> Tensor:
-    """Return StyleGAN2's down-convolution of ``x`` (n, c, h, w), ``weight`` (c', c, k, k), k 1 or 3: (n, c', h/2, w/2)."""
+    """Return StyleGAN2's down-convolution of ``x`` (n, c, h, w) with ``weight`` (c', c, k, k): (n, c', h / 2, w / 2).
+
+    The FIR filter, then a convolution of stride 2; k is 1 or 3.
+    """
     if weight.shape[-1] == 1:  # the filter is only needed where the stride lands
         return F.conv2d(fir_down(x), weight)
     return F.conv2d(blur(x, FIR, (2, 2)), weight, stride=2)
