@@ -1,6 +1,8 @@
 """Whole slides in, patch sets out."""
 
 from .atomic import atomic_file, atomic_folder, file_digest, write_atomic
+from .blocks import Block, BlockSplit, Role, block_split
+from .codec import Codec, JpegGeneration, read_codec
 from .errors import (
     CheckpointError,
     CodecError,
@@ -20,18 +22,24 @@ from .errors import (
 from .images import encode_png, pixel_digest, read_image
 from .patchset import Label, PatchSet
 from .progress import Progress
+from .replay import matched_codec, replay, transcode
 from .runcard import run_card
+from .slide import Slide
 from .tissue import tissue_fraction, tissue_mask
 from .writer import PatchSetWriter
 
 __all__ = [
+    "Block",
+    "BlockSplit",
     "CheckpointError",
+    "Codec",
     "CodecError",
     "ConfigError",
     "DetectorError",
     "DownloadError",
     "ExamError",
     "HistoforensicsError",
+    "JpegGeneration",
     "Label",
     "LevelError",
     "MppError",
@@ -39,18 +47,25 @@ __all__ = [
     "PatchSet",
     "PatchSetWriter",
     "Progress",
+    "Role",
+    "Slide",
     "SlideError",
     "SlideNotFound",
     "SlideUnreadable",
     "atomic_file",
     "atomic_folder",
+    "block_split",
     "encode_png",
     "file_digest",
+    "matched_codec",
     "pixel_digest",
+    "read_codec",
     "read_image",
+    "replay",
     "require",
     "run_card",
     "tissue_fraction",
     "tissue_mask",
+    "transcode",
     "write_atomic",
 ]

@@ -1,0 +1,204 @@
+"""A whole-slide image: opened by OpenSlide, read by level-0 coordinates, described by an allow-list of properties."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+from .atomic import file_digest
+from .errors import LevelError, MppError, SlideNotFound, SlideUnreadable, require
+
+if TYPE_CHECKING:
+    from .codec import Codec
+
+# What may reach an output. Everything else (file name, user, date, scanner serial, barcode) may identify a person.
+PUBLIC_PROPERTIES = ("openslide.vendor", "openslide.mpp-x", "openslide.mpp-y", "openslide.objective-power")
+
+_MPP_RANGE = (0.01, 1000.0)  # outside it the tag is a typing error or a unit mix-up
+
+
+class Slide(AbstractContextManager["Slide"]):
+    """One open slide. Coordinates are level-0 pixels from the top left; use it in a ``with`` block.
+
+    Attributes:
+        path: The file.
+        name: Its stem, which is how outputs name the slide.
+    """
+
+    def __init__(self, path: Path, handle: openslide.OpenSlide, mpp: float | None) -> None:
+        self.path = path
+        self.name = path.stem
+        self._handle = handle
+        self._mpp = mpp
+
+    @classmethod
+    def open(cls, path: Path | str, mpp: float | None = None) -> Slide:
+        """Open a slide.
+
+        Args:
+            path: The slide file.
+            mpp: Micrometres per level-0 pixel; overrides what the file says.
+
+        Raises:
+            SlideNotFound: If no file is there.
+            SlideUnreadable: If it is not a slide, or is truncated.
+            ConfigError: If ``mpp`` is not a plausible size.
+        """
+        path = Path(path)
+        require(mpp is None or _plausible(mpp), "mpp", "from 0.01 to 1000 um per pixel", mpp)
+        return cls(path, _open_handle(path), mpp)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def close(self) -> None:
+        """Give the file back; reading afterwards fails."""
+        self._handle.close()
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of the file, 64 hex digits."""
+        return file_digest(self.path)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """What compressed level 0; see :func:`histoforensics.slides.codec.read_codec` for what it raises."""
+        from .codec import read_codec
+
+        return read_codec(self.path)
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width and height of level 0, pixels."""
+        width, height = self._handle.dimensions
+        return int(width), int(height)
+
+    @property
+    def level_count(self) -> int:
+        """How many levels the file stores."""
+        return int(self._handle.level_count)
+
+    @property
+    def level_dimensions(self) -> tuple[tuple[int, int], ...]:
+        """Width and height of each level, pixels."""
+        return tuple((int(width), int(height)) for width, height in self._handle.level_dimensions)
+
+    @property
+    def level_downsamples(self) -> tuple[float, ...]:
+        """How many level-0 pixels one pixel of each level spans."""
+        return tuple(float(factor) for factor in self._handle.level_downsamples)
+
+    @property
+    def mpp_or_none(self) -> float | None:
+        """Micrometres per level-0 pixel, or ``None`` where neither the caller nor the file says it plausibly."""
+        if self._mpp is not None:
+            return self._mpp
+        stated = [_number(self._handle.properties.get(f"openslide.mpp-{axis}")) for axis in "xy"]
+        known = [value for value in stated if value is not None and _plausible(value)]
+        return sum(known) / 2 if len(known) == 2 else None
+
+    @property
+    def mpp(self) -> float:
+        """Micrometres per level-0 pixel, the mean of both axes.
+
+        Raises:
+            MppError: If the slide does not say.
+        """
+        mpp = self.mpp_or_none
+        if mpp is None:
+            raise MppError(f"{self.path.name}: does not say how many micrometres a pixel is; pass it with --mpp.")
+        return mpp
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The properties that may stand in an output; nothing that could name a person, a site or a day."""
+        return {key: self._handle.properties[key] for key in PUBLIC_PROPERTIES if key in self._handle.properties}
+
+    def read(self, x_level0: int, y_level0: int, width: int, height: int, level: int = 0) -> NDArray[np.uint8]:
+        """A region as RGB (height, width, 3), uint8; what lies outside the slide is white.
+
+        Args:
+            x_level0: Left edge, level-0 pixels.
+            y_level0: Top edge, level-0 pixels.
+            width: Of the region, pixels of ``level``.
+            height: Of the region, pixels of ``level``.
+            level: Which stored level, 0 is the finest.
+
+        Raises:
+            LevelError: If the level is not stored.
+            SlideUnreadable: If a part of the region cannot be decoded. The slide stays usable.
+        """
+        if not 0 <= level < self.level_count:
+            last = self.level_count - 1
+            raise LevelError(f"{self.path.name}: has no stored level {level}; its levels are 0 to {last}.")
+        require(width > 0 and height > 0, "region", "at least 1 x 1 px", (width, height))
+        try:
+            region = self._handle.read_region((int(x_level0), int(y_level0)), level, (int(width), int(height)))
+        except openslide.OpenSlideError as err:
+            # After one failed read OpenSlide refuses every later one, so the handle is opened anew.
+            self._handle.close()
+            self._handle = _open_handle(self.path)
+            place = f"{width} x {height} px at ({x_level0}, {y_level0}), level {level}"
+            raise SlideUnreadable(f"{self.path.name}: {place} cannot be decoded ({err}).") from err
+        return _on_white(np.asarray(region))
+
+    def describe(self) -> dict[str, Any]:
+        """Size, levels, resolution and public properties, ready for JSON."""
+        return {
+            "name": self.name,
+            "sha256": self.digest,
+            "width": self.dimensions[0],
+            "height": self.dimensions[1],
+            "levels": [
+                {"width": width, "height": height, "downsample": factor}
+                for (width, height), factor in zip(self.level_dimensions, self.level_downsamples, strict=True)
+            ],
+            "mpp": self.mpp_or_none,
+            "properties": self.properties,
+        }
+
+
+def _open_handle(path: Path) -> openslide.OpenSlide:
+    if not path.exists():
+        raise SlideNotFound(f"{path.name}: no such file.")
+    if path.is_dir():
+        raise SlideUnreadable(f"{path.name}: is a folder, a slide file is wanted.")
+    try:
+        return openslide.OpenSlide(path)
+    except (openslide.OpenSlideUnsupportedFormatError, openslide.OpenSlideError) as err:
+        size = path.stat().st_size
+        raise SlideUnreadable(
+            f"{path.name}: not a whole-slide image, or a truncated one ({size:,} bytes; OpenSlide says: {err})."
+        ) from err
+
+
+def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+    if (alpha == 255).all():
+        return np.ascontiguousarray(rgb)
+    mixed = rgb.astype(np.uint16) * alpha + 255 * (255 - alpha.astype(np.uint16))
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None
+
+
+def _plausible(mpp: float) -> bool:
+    return math.isfinite(mpp) and _MPP_RANGE[0] <= mpp <= _MPP_RANGE[1]
