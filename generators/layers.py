@@ -137,9 +137,13 @@ class EqualConv2d(nn.Module):
         self.padding = kernel // 2
         self.resample = resample
 
+    def scaled_weight(self) -> Tensor:
+        """Return the weight as used, (c', c, k, k)."""
+        return self.weight * self.scale
+
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved image."""
-        weight = self.weight * self.scale
+        weight = self.scaled_weight()
         bias = self.bias if self.bias is None or self.out_gain == 1.0 else self.bias * self.out_gain
         if self.resample is None:
             return F.conv2d(x, weight, bias, padding=self.padding)

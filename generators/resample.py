@@ -86,3 +86,28 @@ def conv_down(x: Tensor, weight: Tensor) -> Tensor:
     if weight.shape[-1] == 1:  # the filter is only needed where the stride lands
         return F.conv2d(fir_down(x), weight)
     return F.conv2d(blur(x, FIR, (2, 2)), weight, stride=2)
+
+
+def conv_nearest_up(x: Tensor, weight: Tensor, *, rotated: bool = False) -> Tensor:
+    """Return the convolution of ``nearest_up(x)`` with ``weight`` (c', c, 3, 3), zero padding: (n, c', 2h, 2w).
+
+    Done as one transposed convolution of stride 2 with a 4 x 4 kernel. ``rotated`` turns the kernel by 180 degrees, as
+    StyleGAN's published fused form does.
+    """
+    if not rotated:
+        weight = weight.flip(2, 3)
+    return F.conv_transpose2d(x, _shifted_sum(weight).transpose(0, 1), stride=2, padding=1)
+
+
+def conv_mean_down(x: Tensor, weight: Tensor) -> Tensor:
+    """Return ``mean_down`` of the convolution of ``x`` with ``weight`` (c', c, 3, 3), zero padding: (n, c', h/2, w/2).
+
+    Done as one convolution of stride 2 with a 4 x 4 kernel.
+    """
+    return F.conv2d(x, _shifted_sum(weight) * 0.25, stride=2, padding=1)
+
+
+def _shifted_sum(weight: Tensor) -> Tensor:
+    """Return the kernel one larger in both directions: the sum of its four copies, each in a corner."""
+    rows = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
+    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
