@@ -97,7 +97,7 @@ class Detector(torch.nn.Module, ABC):
         """Whether thresholds have been frozen on a calibration split."""
         return not bool(torch.isnan(self.fake_above))
 
-    def score(self, pixels: Pixels, batch: int = 64) -> npt.NDArray[np.float32]:
+    def score(self, pixels: Pixels, batch: int = 16) -> npt.NDArray[np.float32]:
         """P(fake), float32 (n,) in [0, 1], of uint8 patches (n, patch_px, patch_px, 3); 0 patches give 0 scores.
 
         The probability is for a world with as many fakes as reals; :meth:`logits` has what it was made from.
@@ -106,7 +106,7 @@ class Detector(torch.nn.Module, ABC):
         scores: npt.NDArray[np.float32] = torch.sigmoid(self.scale.cpu() * logits + self.bias.cpu()).numpy()
         return scores
 
-    def logits(self, pixels: Pixels, batch: int = 64) -> npt.NDArray[np.float32]:
+    def logits(self, pixels: Pixels, batch: int = 16) -> npt.NDArray[np.float32]:
         """Uncalibrated logits, float32 (n,), of uint8 patches (n, patch_px, patch_px, 3)."""
         check_pixels(pixels, self.patch_px, self.name)
         was_training = self.training

@@ -6,12 +6,16 @@ from pathlib import Path
 
 from histoforensics.slides import DetectorError
 
+from .dct import DCTDetector
 from .detector import Detector
 from .radial import RadialDetector
 from .store import CARD, read_detector
+from .wht import WHTDetector
 
 DETECTORS: dict[str, type[Detector]] = {
     RadialDetector.name: RadialDetector,
+    DCTDetector.name: DCTDetector,
+    WHTDetector.name: WHTDetector,
 }
 CONTROLS: dict[str, type[Detector]] = {}
 
