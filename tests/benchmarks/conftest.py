@@ -1,0 +1,126 @@
+"""One small invented run, so that results, figures and report can be tested without training anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from histoforensics.benchmarks.exam import Exam, Marks
+from histoforensics.benchmarks.examiner import build_exam
+from histoforensics.benchmarks.generalization import Cell
+from histoforensics.benchmarks.readers import ReaderKind
+from histoforensics.benchmarks.results import GeneratorFacts, assemble
+from histoforensics.slides import PatchSet, PatchSetWriter
+
+GANS = ("StyleGAN", "StyleGAN2", "PathologyGAN")
+SKILL = {"radial-lr": 0.9, "npr": 0.97, "resnet": 0.6, "rgb": 0.55}
+SIZE = 32
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What the invented benchmark found."""
+
+    exam: Exam
+    marks: dict[str, Marks]
+    parts: dict[str, Any]  # arguments of `assemble`
+    real: PatchSet
+    fakes: dict[str, PatchSet]
+
+    def results(self, **changes: Any) -> dict[str, Any]:
+        return assemble(**(self.parts | changes))
+
+    def scores(self) -> pd.DataFrame:
+        rng = np.random.default_rng(5)
+        return pd.DataFrame({
+            "id": [f"p{i}" for i in range(8)],
+            "label": ["real"] * 4 + ["fake"] * 4,
+            "generator": [None] * 4 + ["StyleGAN"] * 4,
+            "block": ["a", "a", "b", "b"] + [None] * 4,
+            "detector": "npr",
+            "trained_without": None,
+            "score": rng.random(8).astype(np.float32),
+            "verdict": ["real"] * 4 + ["fake"] * 4,
+        })  # fmt: skip
+
+
+def tissue(count: int, seed: int) -> np.ndarray:
+    """Smooth purple noise, uint8 (count, SIZE, SIZE, 3)."""
+    rng = np.random.default_rng(seed)
+    coarse = np.kron(rng.normal(size=(count, 8, 8, 1)), np.ones((1, 4, 4, 1)))
+    shade = coarse * 18 + rng.normal(0, 6, (count, SIZE, SIZE, 1)) + rng.normal(0, 12, (count, 1, 1, 1))
+    return np.clip(np.array([170, 110, 165]) + shade, 0, 255).astype(np.uint8)
+
+
+def _patches(path: Path, label: str, pixels: np.ndarray, **fields: Any) -> PatchSet:
+    with PatchSetWriter(path, card={}) as writer:
+        for i, patch in enumerate(pixels):
+            place = {"x_level0": SIZE * i, "y_level0": 0, "block": f"{i // 4}-0"} if label == "real" else {}
+            writer.add(patch, label=label, **fields, **place)
+    return PatchSet.open(path)
+
+
+def _marks(exam: Exam) -> dict[str, Marks]:
+    rng = np.random.default_rng(11)
+    marks = {}
+    for name, skill in SKILL.items():
+        truth = exam.key["truth"].to_numpy("U6")
+        right = rng.random(len(truth)) < skill
+        verdicts = np.where(right, truth, np.where(truth == "real", "fake", "real"))
+        verdicts[rng.random(len(truth)) < 0.05] = "unsure"
+        scores = np.where(verdicts == "fake", 0.9, np.where(verdicts == "real", 0.1, 0.5)).astype(np.float32)
+        kind = ReaderKind.CONTROL if name == "rgb" else ReaderKind.DETECTOR
+        marks[name] = exam.grade([str(verdict) for verdict in verdicts], name, kind, scores)
+    return marks
+
+
+def _cell(auc: float, half: float = 0.06) -> Cell:
+    return Cell(auc, (max(0.0, auc - half), min(1.0, auc + half)), 35, 200)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("run")
+    real = _patches(root / "real", "real", tissue(33, 0), source_slide="skin")
+    fakes = {name: _patches(root / name, "fake", tissue(25, 7 + i), generator=name) for i, name in enumerate(GANS)}
+    exam = build_exam(real, fakes, root / "out" / "exam", seed=1)
+    marks = _marks(exam)
+    same = {name: {gan: _cell(min(1.0, skill + 0.02)) for gan in GANS} for name, skill in SKILL.items()}
+    left = {name: {gan: _cell(skill - 0.04 * i) for i, gan in enumerate(GANS)} for name, skill in SKILL.items()}
+    facts = {
+        name: GeneratorFacts(
+            source="trained in this run", resolution_px=128, seconds=110.0, kimg=2.4, published_kimg=25000.0,
+            parameters_g=1_200_000, parameters_d=1_100_000, checkpoint_sha256="ab" * 32, psi=1.0, noise="random",
+        )
+        for name in GANS
+    }  # fmt: skip
+    parts: dict[str, Any] = {
+        "exam": exam,
+        "marks": marks,
+        "generalization": left,
+        "same_generator": same,
+        "in_domain": {"radial-lr": _cell(0.95), "npr": _cell(0.99), "resnet": _cell(0.62), "rgb": _cell(0.58)},
+        "placebo": {name: _cell(0.5, 0.08) for name in ("radial-lr", "npr", "resnet")},
+        "raw_placebo": {name: _cell(0.99, 0.01) for name in ("radial-lr", "npr")},
+        "permutation": {"radial-lr": _cell(0.51)},
+        "run": {
+            "config": {"seed": 0},
+            "version": "0.1.0",
+            "git": {"commit": "c0ffee", "dirty": False},
+            "inputs": {"skin": "ed" * 32},
+            "host": {"python": "3.11", "cpu_count": 2},
+            "seconds": 640.2,
+            "peak_memory_mb": 1800,
+            "started_at": "2026-01-02T03:04:05+00:00",
+        },
+        "generators": facts,
+        "splits": {"digest": "9f" * 32, "train_positions": 5027, "calibration_patches": 17, "exam_patches": 35},
+        "codec": {"policy": "Both classes went through both known JPEG generations of the slide on its own grid."},
+        "limits": ["One slide of one organ."],
+    }
+    return Run(exam, marks, parts, real, fakes)
