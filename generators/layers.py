@@ -57,20 +57,22 @@ def minibatch_stddev(x: Tensor, group: int = 4, eps: float = 1e-8) -> Tensor:
     return torch.cat([x, y.repeat(group).view(n, 1, 1, 1).expand(n, 1, h, w)], 1)
 
 
-def noise_map(mode: NoiseMode, like: Tensor, const: Tensor, rng: torch.Generator | None) -> Tensor | None:
-    """Return the noise for the image ``like`` (n, c, h, w).
+def noise_map(
+    mode: NoiseMode, x: Tensor, const: Tensor, rng: torch.Generator | None, shape: tuple[int, ...] | None = None
+) -> Tensor | None:
+    """Return the noise for the image ``x`` (n, c, h, w).
 
     Returns:
-        "random": fresh normal numbers, (n, 1, h, w), from ``rng`` or from PyTorch's global stream;
-        "const": the stored map ``const`` (h, w); "none": None.
+        "random": normal numbers of ``shape``, by default (n, 1, h, w), from ``rng`` or from PyTorch's global stream;
+        "const": the stored map ``const``; "none": None.
 
     Raises:
         ConfigError: If ``mode`` is none of the three.
     """
     match mode:
         case "random":
-            n, _, h, w = like.shape
-            return torch.randn((n, 1, h, w), dtype=like.dtype, device=like.device, generator=rng)
+            shape = shape or (x.shape[0], 1, *x.shape[2:])
+            return torch.randn(shape, dtype=x.dtype, device=x.device, generator=rng)
         case "const":
             return const
         case "none":

@@ -96,7 +96,7 @@ def conv_nearest_up(x: Tensor, weight: Tensor, *, rotated: bool = False) -> Tens
     """
     if not rotated:
         weight = weight.flip(2, 3)
-    return F.conv_transpose2d(x, _shifted_sum(weight).transpose(0, 1), stride=2, padding=1)
+    return F.conv_transpose2d(x, shifted_sum(weight).transpose(0, 1), stride=2, padding=1)
 
 
 def conv_mean_down(x: Tensor, weight: Tensor) -> Tensor:
@@ -104,10 +104,10 @@ def conv_mean_down(x: Tensor, weight: Tensor) -> Tensor:
 
     Done as one convolution of stride 2 with a 4 x 4 kernel.
     """
-    return F.conv2d(x, _shifted_sum(weight) * 0.25, stride=2, padding=1)
+    return F.conv2d(x, shifted_sum(weight) * 0.25, stride=2, padding=1)
 
 
-def _shifted_sum(weight: Tensor) -> Tensor:
-    """Return the kernel one larger in both directions: the sum of its four copies, each in a corner."""
+def shifted_sum(weight: Tensor) -> Tensor:
+    """Return ``weight`` (a, b, k, k) as (a, b, k + 1, k + 1): the sum of its four copies, one in each corner."""
     rows = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
     return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))

@@ -1,14 +1,15 @@
 """StyleGAN (2019): a generator that grows, styled by instance normalisation, and a discriminator that grows with it.
 
-``lod`` says how far both are below full size, in halvings: 0 is full size, 2.5 is half-way between a quarter and an eighth.
-Images always have full size; a lower level is repeated to it (G) or averaged from it (D).
+``lod`` says how far both are below full size, in halvings: 0 is full size, 2.5 is half-way between a quarter and an
+eighth. Images always have full size; a lower level is repeated to it (G) or averaged from it (D).
 
 Nearest-neighbour enlargement with a 3 x 3 convolution is one transposed convolution with a 4 x 4 kernel, and a 3 x 3
-convolution with a 2 x 2 mean is one convolution of stride 2 with a 4 x 4 kernel; both do less than half of the arithmetic.
+convolution with a 2 x 2 mean is one convolution of stride 2 with a 4 x 4 kernel; both do less than half of the
+arithmetic.
 
-The published code fuses these from 128 px on. Its fused enlargement is *not* the operation that it replaces: it is the same
-with the kernel rotated by 180 degrees. ``variant="released"`` keeps this, so that published weights mean what they meant;
-for training from scratch it makes no difference.
+The published code fuses these from 128 px on. Its fused enlargement is *not* the operation that it replaces: it is
+the same with the kernel rotated by 180 degrees. ``variant="released"`` keeps this, so that published weights mean
+what they meant; for training from scratch it makes no difference.
 
 References: Karras et al. 2019, arXiv:1812.04948; Karras et al. 2018, arXiv:1710.10196 (growing).
 """
@@ -80,7 +81,7 @@ class StyleGANConfig:
 
 
 class Epilogue(nn.Module):
-    """What follows every convolution of G: + noise, + bias, leaky ReLU, instance norm, then the style's scale and shift."""
+    """What follows every convolution of G: noise, bias, leaky ReLU, instance norm, the style's scale and shift."""
 
     noise_const: Tensor
 
