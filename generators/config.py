@@ -1,0 +1,148 @@
+"""What a training run is: one frozen config for the three families, written beside its checkpoints as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from histoforensics.slides import ConfigError, require
+
+from .augment import Orientations, check_policy
+from .data import Order
+from .families import FAMILIES, NetworkConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """Progressive growing: each resolution is trained stable, then the next one fades in (Karras et al. 2018)."""
+
+    initial_px: int = 8
+    stable_kimg: float = 600.0
+    fade_kimg: float = 600.0
+    reread_steps: int = 4  # the schedule is looked at every so many steps, as the published loop does
+
+    def __post_init__(self) -> None:
+        require(self.initial_px >= 4, "initial_px", "at least 4", self.initial_px)
+        require(self.stable_kimg >= 0, "stable_kimg", "at least 0", self.stable_kimg)
+        require(self.fade_kimg > 0, "fade_kimg", "above 0", self.fade_kimg)
+        require(self.reread_steps >= 1, "reread_steps", "at least 1", self.reread_steps)
+
+    def lod(self, images: int, resolution: int) -> float:
+        """How many halvings below ``resolution`` the networks work after ``images`` images; 0 is full size.
+
+        >>> [Growth().lod(n * 1000, 256) for n in (0, 600, 900, 1200, 6000)]
+        [5.0, 5.0, 4.5, 4.0, 0.0]
+        """
+        start = (resolution // self.initial_px).bit_length() - 1
+        cycle, rest = divmod(images / 1000, self.stable_kimg + self.fade_kimg)
+        fading = max(rest - self.stable_kimg, 0.0) / self.fade_kimg
+        return max(start - cycle - fading, 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What one training run is. Written beside its checkpoints as config.json."""
+
+    family: str
+    network: NetworkConfig
+    kimg: float  # thousands of real images shown to the discriminator until the run is complete
+    seed: int = 0
+    batch: int = 16
+    batch_at: tuple[tuple[int, int], ...] = ()  # (resolution, batch) while growing, over `batch`
+    micro_batch: int | None = None  # gradients of parts of this size are summed before a step; None: the whole batch
+    lr_g: float = 0.002
+    lr_d: float = 0.002
+    lr_at: tuple[tuple[int, float], ...] = ()  # (resolution, learning rate) while growing
+    betas: tuple[float, float] = (0.0, 0.99)
+    g_every: int = 1  # D steps for each G step
+    style_mixing: float = 0.9
+    r1_gamma: float = 10.0  # weight of the R1 penalty (Mescheder et al. 2018)
+    r1_every: int = 1  # 1: in every D step; k: a step of its own, every k, weighted by k
+    path_weight: float = 0.0
+    path_every: int = 4
+    path_shrink: int = 2  # the path length is measured on a batch smaller by this factor
+    path_decay: float = 0.01
+    gradient_penalty: float = 0.0  # weight of PathologyGAN's penalty between real and fake
+    orthogonal: float = (
+        0.0  # weight of PathologyGAN's orthogonal regularisation, which its published code never applies
+    )
+    ema_kimg: float | None = 10.0  # half-life of the averaged generator; None: no average
+    ema_ramp: float | None = None  # half-life at most this share of the images seen so far
+    growth: Growth | None = None
+    orientations: Orientations = "none"
+    diff_augment: tuple[str, ...] = ()
+    order: Order = "auto"
+    snapshot_kimg: float = 10.0
+    grid_side: int = 6  # sample grids show the square of this many images
+    stated: tuple[tuple[str, str, str], ...] = ()  # (setting, as the paper states it, as it takes effect here)
+
+    def __post_init__(self) -> None:
+        require(self.family in FAMILIES, "family", f"one of {', '.join(FAMILIES)}", self.family)
+        require(self.kimg > 0, "kimg", "above 0", self.kimg)
+        require(0 <= self.seed < 2**63, "seed", "from 0 to 2^63 - 1", self.seed)
+        for name in ("batch", "g_every", "r1_every", "path_every", "path_shrink", "grid_side"):
+            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        for name in ("lr_g", "lr_d", "snapshot_kimg"):
+            require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
+        for name in ("r1_gamma", "path_weight", "gradient_penalty", "orthogonal"):
+            require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        require(0 <= self.style_mixing <= 1, "style_mixing", "from 0 to 1", self.style_mixing)
+        require(self.ema_kimg is None or self.ema_kimg > 0, "ema_kimg", "above 0 or none", self.ema_kimg)
+        for batch in (self.batch, *(size for _, size in self.batch_at)):
+            whole = self.micro_batch is None or (self.micro_batch >= 1 and batch % self.micro_batch == 0)
+            require(whole, "micro_batch", f"a divisor of the batch, {batch}", self.micro_batch)
+        check_policy(self.diff_augment)
+        if self.growth is not None:
+            require(self.family == "stylegan", "growth", "none except for stylegan, the one that grows", self.growth)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images, pixels."""
+        return self.network.resolution
+
+    @property
+    def is_released(self) -> bool:
+        """The published behaviour is kept, quirks included."""
+        return getattr(self.network, "variant", "released") == "released"
+
+    def lod(self, images: int) -> float:
+        """Halvings below full size after ``images`` images, 0 without growth."""
+        return 0.0 if self.growth is None else self.growth.lod(images, self.resolution)
+
+    def batch_size(self, lod: float) -> int:
+        """The batch at this stage of growth."""
+        return dict(self.batch_at).get(self.resolution >> int(lod), self.batch)
+
+    def learning_rates(self, lod: float) -> tuple[float, float]:
+        """(G, D) at this stage of growth, before the correction for lazy regularisation."""
+        rate = dict(self.lr_at).get(self.resolution >> int(lod))
+        return (self.lr_g, self.lr_d) if rate is None else (rate, rate)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; `from_json` gives an equal config back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """The config that `to_json` wrote.
+
+        Raises:
+            ConfigError: A setting that this version does not know.
+        """
+        known = {field.name for field in fields(cls)}
+        for name in values:
+            require(name in known, "config", "made of settings of this version", name)
+        family = str(values.get("family"))
+        require(family in FAMILIES, "family", f"one of {', '.join(FAMILIES)}", family)
+        fixed = {name: _tuples(value) for name, value in values.items()}
+        fixed["network"] = FAMILIES[family].config(**values["network"])
+        fixed["growth"] = None if values.get("growth") is None else Growth(**values["growth"])
+        try:
+            return cls(**fixed)
+        except TypeError as err:
+            raise ConfigError(f"the config lacks settings: {err}.") from err
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

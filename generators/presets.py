@@ -1,0 +1,107 @@
+"""The two presets of each family: `paper`, as published, and `compact`, quick enough for a CPU.
+
+References: the published code of Karras et al. 2019 (arXiv:1812.04948), Karras et al. 2020 (arXiv:1912.04958) and
+Quiros et al. 2021 (arXiv:1907.02644). The study reproduced is Alrasheed et al. 2020; not all settings that it states take
+effect in the code that it used (`STATED`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, assert_never, get_args
+
+from histoforensics.slides import require
+
+from .config import Growth, TrainConfig
+from .families import FAMILIES
+
+Preset = Literal["compact", "paper"]
+COMPACT_PX = {"stylegan": 128, "stylegan2": 128, "pathologygan": 112}
+
+# (setting, as the paper or its code states it, as it takes effect)
+STATED: dict[str, tuple[tuple[str, str, str], ...]] = {
+    "stylegan": (
+        ("minibatch", "4", "8 at 256 px: a table by resolution overrides the stated base"),
+        ("mirror", "not stated", "on, as in every published preset of the code"),
+        ("length", "not stated", "25,000 kimg, the code's default"),
+    ),
+    "stylegan2": (
+        ("initial resolution", "8", "none: config-f does not grow"),
+        ("mirror", "on", "on"),
+        ("length", "not stated", "25,000 kimg, the code's default"),
+    ),
+    "pathologygan": (
+        ("training images", "100,000", "80,000: the authors' script keeps the first 80 % of the folder's listing"),
+        ("image size", "256", "224: resampled by the authors' script, which detectors can learn"),
+        ("z", "200 in the README", "128 in the training script"),
+        ("epochs", "45", "45, of which the last is never saved: 3,600 kimg in all"),
+        ("beta2", "0.9", "0.999: the relativistic branch drops the argument"),
+        ("orthogonal regularisation", "on", "none: no loss ever collects it"),
+        ("gradient penalty", "per image", "one norm per colour channel for the whole batch, summed"),
+    ),
+}
+
+
+def preset(family: str, name: Preset = "compact", *, resolution: int | None = None, **changes: Any) -> TrainConfig:
+    """The config of a family's preset, with ``changes`` to single settings.
+
+    Args:
+        family: "stylegan", "stylegan2" or "pathologygan".
+        name: "compact" or "paper".
+        resolution: Side of the images, pixels; None: 128, 128 and 112 for compact, 256, 256 and 224 for paper.
+        changes: Settings of `TrainConfig` to put in place of the preset's.
+
+    Raises:
+        ConfigError: An unknown family or preset, or a setting out of range.
+    """
+    require(family in FAMILIES, "family", f"one of {', '.join(FAMILIES)}", family)
+    require(name in get_args(Preset), "preset", f"one of {', '.join(get_args(Preset))}", name)
+    match name:
+        case "compact":
+            config = _compact(family, resolution or COMPACT_PX[family])
+        case "paper":
+            config = _paper(family, resolution)
+        case _:
+            assert_never(name)
+    return replace(config, **changes)
+
+
+def _paper(family: str, resolution: int | None) -> TrainConfig:
+    size: dict[str, Any] = {} if resolution is None else {"resolution": resolution}
+    network = FAMILIES[family].config(**size)
+    if family == "stylegan":
+        return TrainConfig(
+            family=family, network=network, kimg=25_000, batch=4, growth=Growth(), orientations="mirror",
+            batch_at=((4, 128), (8, 128), (16, 128), (32, 64), (64, 32), (128, 16), (256, 8), (512, 4)),
+            lr_g=0.001, lr_d=0.001, lr_at=((128, 0.0015), (256, 0.002), (512, 0.003), (1024, 0.003)),
+            stated=STATED[family],
+        )  # fmt: skip
+    if family == "stylegan2":
+        return TrainConfig(
+            family=family, network=network, kimg=25_000, batch=32, micro_batch=4, orientations="mirror",
+            r1_every=16, path_weight=2.0, stated=STATED[family],
+        )  # fmt: skip
+    return TrainConfig(
+        family=family, network=network, kimg=3_600, batch=64, g_every=5, lr_g=1e-4, lr_d=1e-4, betas=(0.5, 0.999),
+        style_mixing=0.5, r1_gamma=0.0, gradient_penalty=0.65, ema_kimg=None, order="file", stated=STATED[family],
+    )  # fmt: skip
+
+
+def _compact(family: str, resolution: int) -> TrainConfig:
+    """Small networks and small-data habits: all eight orientations, shifts and holes before D, a short average."""
+    shared: dict[str, Any] = {
+        "family": family, "orientations": "dihedral", "diff_augment": ("translation", "cutout"),
+        "ema_kimg": 5.0, "ema_ramp": 0.1, "kimg": 200.0, "snapshot_kimg": 1.0,
+    }  # fmt: skip
+    narrow = FAMILIES[family].config("compact", resolution=resolution)
+    if family == "stylegan":
+        return TrainConfig(
+            network=narrow, growth=Growth(initial_px=16, stable_kimg=0.5, fade_kimg=0.5), batch=16,
+            r1_gamma=1.0, r1_every=16, **shared,
+        )  # fmt: skip
+    if family == "stylegan2":
+        return TrainConfig(network=narrow, batch=16, r1_gamma=1.0, r1_every=16, path_weight=0.0, **shared)
+    return TrainConfig(
+        network=narrow, batch=16, g_every=1, lr_g=2e-4, lr_d=2e-4, betas=(0.5, 0.999), style_mixing=0.5,
+        r1_gamma=0.0, gradient_penalty=0.65, **shared,
+    )  # fmt: skip

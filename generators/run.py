@@ -1,0 +1,183 @@
+"""A run: networks, optimisers and counters, one step at a time, and all of it as a `State`."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from math import ceil, floor
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from histoforensics.slides import CheckpointError
+
+from .checkpoints import State, adam_tensors, fill_adam, fill_module, module_tensors
+from .config import TrainConfig
+from .data import CropSource
+from .families import FAMILIES
+from .phases import Average, Phase, Players, Round, lazy_correction, phases_of
+from .sampling import stream
+
+_INIT, _STEP, _NOISE = 10, 11, 12  # streams of random numbers
+
+
+class Run:
+    """One training run at some step; `step` makes the next one.
+
+    Args:
+        data: Crops of the network's resolution.
+        config: What the run is.
+        device: Where the networks live.
+    """
+
+    def __init__(self, data: CropSource, config: TrainConfig, device: torch.device) -> None:
+        self.data, self.config, self.device = data, config, device
+        G, D = FAMILIES[config.family].build(config.network, stream(config.seed, _INIT))
+        G, D = G.to(device).train(), D.to(device).train()
+        average = G if config.ema_kimg is None else copy.deepcopy(G).eval().requires_grad_(False)
+        self.players = Players(G, D, average, torch.zeros((), device=device))
+        self.phases = phases_of(config)
+        self.steps = self.images = self.read_images = 0
+        self.lod = config.lod(0)
+        self.skipped: Counter[str] = Counter()
+        self.adams = self._new_adams()
+
+    def step(self) -> dict[str, float]:
+        """One pass through the phases on one batch; returns the loss of each phase that ran."""
+        self._follow_schedule()
+        batch = self.config.batch_size(self.lod)
+        real = self._real(batch)
+        losses = {}
+        for number, phase in enumerate(self.phases):
+            if isinstance(phase, Average):
+                self._average(batch)
+            elif self.steps % phase.interval == 0:
+                losses[phase.name] = self._update(phase, number, real)
+        self.steps += 1
+        self.images += batch
+        return losses
+
+    def state(self) -> State:
+        """All that makes the next step."""
+        players = self.players
+        tensors = module_tensors("G", players.G) | module_tensors("D", players.D)
+        if players.G_ema is not players.G:
+            tensors |= module_tensors("G_ema", players.G_ema)
+        tensors |= adam_tensors("adam_G", self.adams["G"]) | adam_tensors("adam_D", self.adams["D"])
+        tensors["path_mean"] = players.path_mean
+        values = {
+            "steps": self.steps, "images": self.images, "read_images": self.read_images,
+            "lod": self.lod, "skipped": dict(self.skipped),
+        }  # fmt: skip
+        return State(tensors, values)
+
+    def restore(self, state: State) -> None:
+        """Become the run whose `state` this is.
+
+        Raises:
+            CheckpointError: The state is of another run or damaged.
+        """
+        players, values = self.players, state.values
+        try:
+            self.steps, self.images, self.read_images = (int(values[k]) for k in ("steps", "images", "read_images"))
+            self.lod, self.skipped = float(values["lod"]), Counter(values["skipped"])
+            players.path_mean = state.tensors["path_mean"].to(self.device)
+        except (KeyError, TypeError, ValueError) as err:
+            raise CheckpointError(f"the saved state is damaged: {err}; delete it to begin again.") from err
+        fill_module("G", players.G, state)
+        fill_module("D", players.D, state)
+        if players.G_ema is not players.G:
+            fill_module("G_ema", players.G_ema, state)
+        fill_adam("adam_G", self.adams["G"], state)
+        fill_adam("adam_D", self.adams["D"], state)
+
+    def _follow_schedule(self) -> None:
+        growth = self.config.growth
+        if growth is None:
+            return
+        if self.steps % growth.reread_steps == 0:
+            self.read_images = self.images
+        lod, before = self.config.lod(self.read_images), self.lod
+        self.lod = lod
+        if (floor(lod), ceil(lod)) != (floor(before), ceil(before)):
+            self.adams = self._new_adams()  # other layers take part: their moments would mislead
+
+    def _new_adams(self) -> dict[Literal["G", "D"], torch.optim.Adam]:
+        lr_g, lr_d = self.config.learning_rates(self.lod)
+        return {"G": self._adam("G", lr_g), "D": self._adam("D", lr_d)}
+
+    def _adam(self, which: Literal["G", "D"], rate: float) -> torch.optim.Adam:
+        network = self.players.G if which == "G" else self.players.D
+        c = lazy_correction(self.config, which)
+        first, second = self.config.betas
+        return torch.optim.Adam(network.parameters(), lr=rate * c, betas=(first**c, second**c), eps=1e-8)
+
+    def _real(self, batch: int) -> Tensor:
+        """The step's real images (n, 3, r, r) in the generator's range, halved and blended while growing."""
+        crops = self.data.draw(self.config.seed, self.images, batch, self.config.orientations)
+        values = torch.from_numpy(crops).permute(0, 3, 1, 2).to(self.device, torch.float32).contiguous()
+        low, high = self.players.G.value_range
+        return fade_real(values, self.lod) * ((high - low) / 255) + low
+
+    def _update(self, phase: Phase, number: int, real: Tensor) -> float:
+        adam, players = self.adams[phase.updates], self.players
+        players.G.requires_grad_(phase.updates == "G")
+        players.D.requires_grad_(phase.updates == "D")
+        adam.zero_grad(set_to_none=True)
+        parts = torch.split(real, self.config.micro_batch or len(real))
+        total = 0.0
+        for part, images in enumerate(parts):
+            now = Round(
+                real=images[: max(len(images) // phase.divisor, 1)],
+                rng=torch.Generator().manual_seed(stream(self.config.seed, _STEP, self.steps, number, part)),
+                noise=torch.Generator(self.device).manual_seed(
+                    stream(self.config.seed, _NOISE, self.steps, number, part)
+                ),
+                lod=self.lod,
+            )
+            loss = phase.loss(players, now, self.config) / len(parts)
+            (loss * phase.weight).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        gradients = [p.grad for group in adam.param_groups for p in group["params"] if p.grad is not None]
+        if all_finite(gradients):
+            adam.step()
+        else:
+            self.skipped[phase.name] += 1
+        return total
+
+    @torch.no_grad()
+    def _average(self, batch: int) -> None:
+        assert self.config.ema_kimg is not None
+        half_life = self.config.ema_kimg * 1000
+        if self.config.ema_ramp is not None:
+            half_life = min(half_life, self.config.ema_ramp * self.images)
+        beta = 0.5 ** (batch / max(half_life, 1e-8))
+        players = self.players
+        for mean, weight in zip(players.G_ema.parameters(), players.G.parameters(), strict=True):
+            mean.lerp_(weight, 1 - beta)
+        for copied, buffer in zip(players.G_ema.buffers(), players.G.buffers(), strict=True):
+            copied.copy_(buffer)
+
+
+def fade_real(images: Tensor, lod: float) -> Tensor:
+    """Real images of 0 to 255 as a growing network sees them at ``lod``, at full size.
+
+    Halved by 2 x 2 means floor(lod) times and rounded, as the published data files hold them; then blended with their
+    own next halving by the fraction of ``lod``; then repeated to full size.
+    """
+    if lod == 0:
+        return images
+    whole, share = int(lod), lod - int(lod)
+    if whole:
+        images = F.avg_pool2d(images, 2**whole).round()
+    if share:
+        coarse = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0, mode="nearest")
+        images = images.lerp(coarse, share)
+    return F.interpolate(images, scale_factor=float(2**whole), mode="nearest") if whole else images
+
+
+def all_finite(gradients: list[Tensor]) -> bool:
+    """No gradient holds a NaN or an infinity."""
+    return not gradients or bool(torch.nn.utils.get_total_norm(gradients).isfinite())

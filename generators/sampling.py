@@ -1,0 +1,159 @@
+"""Sampling: image i of a seed is the same image whatever the batch, the count or the order.
+
+Every image has random numbers of its own, fixed by (seed, i), and is computed on its own: the convolutions of a batch
+of another size may round differently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from histoforensics.slides import PatchSet, PatchSetWriter, Progress, require
+
+from .checkpoints import LoadedGenerator
+from .families import Generator
+from .layers import NOISE_MODES, NoiseMode
+from .stylegan import StyleGANGenerator
+
+_LATENT, _NOISE = 0, 1  # streams of random numbers
+
+
+def sample(
+    generator: LoadedGenerator,
+    count: int,
+    *,
+    seed: int = 0,
+    psi: float = 1.0,
+    noise: NoiseMode = "random",
+    batch: int = 16,
+    start: int = 0,
+) -> Iterator[NDArray[np.uint8]]:
+    """Images ``start`` to ``start + count`` of ``seed``, in arrays (b, h, w, 3) of at most ``batch``.
+
+    Args:
+        generator: From `load_generator`.
+        count: How many images.
+        seed: Fixes every image together with its number.
+        psi: Truncation: 1 none, 0 the average image (Karras et al. 2019, section B).
+        noise: "random" new noise for each image, "const" one stored noise for all, "none".
+        batch: Images in one array; it changes no image.
+        start: Number of the first image.
+    """
+    require(count >= 0, "count", "at least 0", count)
+    require(batch >= 1, "batch", "at least 1", batch)
+    check_sampling(generator.module, psi, noise)
+    for first in range(start, start + count, batch):
+        numbers = range(first, min(first + batch, start + count))
+        yield draw(generator.module, numbers, seed, psi=psi, noise=noise, lod=generator.lod)
+
+
+def sample_patchset(
+    generator: LoadedGenerator,
+    count: int,
+    out: Path | str,
+    *,
+    seed: int = 0,
+    psi: float = 1.0,
+    noise: NoiseMode = "random",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> PatchSet:
+    """Write ``count`` fakes as a PatchSet that records generator, checkpoint, seed, psi and noise mode of each."""
+    require(count >= 1, "count", "at least 1", count)
+    check_sampling(generator.module, psi, noise)
+    family, mpp = generator.config.family, generator.card.get("data", {}).get("mpp")
+    card = {
+        "kind": "fake", "family": family, "generator": generator.name, "checkpoint_sha256": generator.sha256,
+        "count": count, "seed": seed, "psi": psi, "noise_mode": noise, "images_seen": generator.card.get("images"),
+    }  # fmt: skip
+    with PatchSetWriter(Path(out), card=card, overwrite=overwrite) as writer:
+        done = 0
+        for pixels in sample(generator, count, seed=seed, psi=psi, noise=noise):
+            for one in pixels:
+                writer.add(
+                    one, label="fake", source_slide=family, generator=family, mpp=mpp,
+                    checkpoint_sha256=generator.sha256, seed=seed, psi=psi, noise_mode=noise,
+                )  # fmt: skip
+                done += 1
+            if progress is not None:
+                progress(done, count, f"{family} fakes")
+    return PatchSet.open(Path(out))
+
+
+def draw(
+    G: Generator,
+    numbers: Iterable[int],
+    seed: int,
+    *,
+    psi: float = 1.0,
+    noise: NoiseMode = "random",
+    lod: float = 0.0,
+) -> NDArray[np.uint8]:
+    """The images with these numbers, uint8 (n, h, w, 3). ``G`` is put into evaluation mode and back."""
+    was_training = G.training
+    G.eval()
+    try:
+        return np.concatenate(
+            [to_pixels(_image(G, number, seed, psi, noise, lod), G.value_range) for number in numbers]
+        )
+    finally:
+        G.train(was_training)
+
+
+def latents(seed: int, number: int, z_dim: int) -> Tensor:
+    """The latent (1, z_dim) of image ``number``."""
+    return torch.randn(1, z_dim, generator=torch.Generator().manual_seed(stream(seed, number, _LATENT)))
+
+
+def stream(*key: int) -> int:
+    """A seed from 0 to 2^63 - 1 that depends on all of ``key``, so that no two streams of random numbers overlap."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=8).digest()) >> 1
+
+
+def to_pixels(images: Tensor, value_range: tuple[float, float]) -> NDArray[np.uint8]:
+    """Images (n, 3, h, w) of the value range as uint8 (n, h, w, 3), rounded and clipped.
+
+    >>> to_pixels(torch.tensor([-1.0, 0.0, 2.0]).view(1, 3, 1, 1), (-1.0, 1.0)).tolist()
+    [[[[0, 128, 255]]]]
+    """
+    low, high = value_range
+    scaled = ((images.float() - low) * (255 / (high - low))).round().clamp(0, 255)
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def sheet(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (n, h, w, 3) side by side in a square as near as n allows, white where none is left."""
+    n, h, w, c = images.shape
+    columns = math.ceil(math.sqrt(n))
+    rows = math.ceil(n / columns)
+    canvas = np.full((rows * columns, h, w, c), 255, np.uint8)
+    canvas[:n] = images
+    return canvas.reshape(rows, columns, h, w, c).swapaxes(1, 2).reshape(rows * h, columns * w, c)
+
+
+def check_sampling(G: Generator, psi: float, noise: str) -> None:
+    """Refuse a truncation or a noise mode that the generator does not have."""
+    require(0.0 <= psi <= 1.0, "psi", "from 0 to 1", psi)
+    require(psi == 1.0 or hasattr(G, "w_avg"), "psi", "1 for a generator that keeps no average style", psi)
+    require(noise in NOISE_MODES, "noise", f"one of {', '.join(NOISE_MODES)}", noise)
+
+
+@torch.no_grad()
+def _image(G: Generator, number: int, seed: int, psi: float, noise: NoiseMode, lod: float) -> Tensor:
+    device = next(iter(G.parameters())).device
+    rng = torch.Generator(device).manual_seed(stream(seed, number, _NOISE))
+    z = latents(seed, number, G.z_dim).to(device)
+    images: Tensor = (
+        G(z, psi=psi, noise=noise, rng=rng, lod=lod)
+        if isinstance(G, StyleGANGenerator)
+        else G(z, psi=psi, noise=noise, rng=rng)
+    )
+    return images

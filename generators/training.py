@@ -1,0 +1,97 @@
+"""The training loop, one for the three families: batches, phases, averages, snapshots, exact resume.
+
+Every random number is a function of (seed, step, phase, part of the batch): a resumed run repeats the undisturbed one
+bit for bit on the CPU, whatever ended it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from histoforensics.slides import Progress, require
+
+from .config import TrainConfig
+from .data import CropSource
+from .journal import Journal
+from .run import Run
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a call of `fit` ended. ``skipped`` counts the steps with a non-finite gradient, by phase."""
+
+    out: Path
+    images: int  # real images shown to the discriminator since the run began
+    steps: int
+    seconds: float  # spent by this call
+    images_per_second: float  # of this call
+    skipped: dict[str, int]
+    is_complete: bool
+    lod: float  # above 0: the run ended before it had grown to its full size
+
+
+def fit(
+    data: CropSource,
+    config: TrainConfig,
+    out: Path | str,
+    *,
+    budget_seconds: float | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train until ``config.kimg`` or until the budget is spent; called again on the same folder, it goes on.
+
+    Args:
+        data: Crops of the network's resolution.
+        config: The run. A resumed run must have the same one, save for how long it is and how often it saves.
+        out: Folder of the run: generator.safetensors, config.json, run.json, log.jsonl, grids/, state/.
+        budget_seconds: Wall-clock seconds after which this call stops and saves; None: no limit.
+        device: "cpu" or "cuda".
+        progress: Called with (images, images wanted, a note of kimg, images/s and losses).
+
+    Raises:
+        ConfigError: The data do not fit the network, or the folder holds another run.
+    """
+    require(data.patch_px == config.resolution, "data", f"crops of {config.resolution} px", f"{data.patch_px} px")
+    require(budget_seconds is None or budget_seconds > 0, "budget_seconds", "above 0", budget_seconds)
+    require(device in ("cpu", "cuda"), "device", "cpu or cuda", device)
+    require(device == "cpu" or torch.cuda.is_available(), "device", "cpu, since no GPU is at hand", device)
+    clock, wanted = time.monotonic(), round(config.kimg * 1000)
+    with _flushed_denormals():
+        run = Run(data, config, torch.device(device))
+        journal = Journal(Path(out), run)
+        first, due = run.images, run.images + config.snapshot_kimg * 1000
+        while run.images < wanted and (budget_seconds is None or time.monotonic() - clock < budget_seconds):
+            losses = run.step()
+            journal.note(losses)
+            if progress is not None:
+                progress(min(run.images, wanted), wanted, journal.summary())
+            if run.images >= due and run.images < wanted:
+                due += config.snapshot_kimg * 1000
+                journal.snapshot()
+        journal.snapshot()
+    seconds = time.monotonic() - clock
+    return TrainResult(
+        out=Path(out), images=run.images, steps=run.steps, seconds=seconds,
+        images_per_second=(run.images - first) / seconds, skipped=dict(run.skipped),
+        is_complete=run.images >= wanted, lod=run.lod,
+    )  # fmt: skip
+
+
+@contextmanager
+def _flushed_denormals() -> Iterator[None]:
+    """Numbers below 1e-38 count as zero while training: on a CPU each of them costs a hundred ordinary operations.
+
+    PyTorch does not tell the mode that was set before, so it is off afterwards, as it is when Python starts.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
