@@ -82,6 +82,18 @@ def noise_map(
             assert_never(mode)
 
 
+class Constant(nn.Module):
+    """A learned image that a generator begins with, the same for every sample."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = nn.Parameter(value)
+
+    def forward(self, n: int) -> Tensor:
+        """Return the image ``n`` times, (n, c, h, w), without copying it."""
+        return self.value.expand(n, -1, -1, -1)
+
+
 class EqualLinear(nn.Module):
     """A dense layer with equalised learning rate, (n, inputs) -> (n, outputs).
 
@@ -139,13 +151,9 @@ class EqualConv2d(nn.Module):
         self.padding = kernel // 2
         self.resample = resample
 
-    def scaled_weight(self) -> Tensor:
-        """Return the weight as used, (c', c, k, k)."""
-        return self.weight * self.scale
-
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolved image."""
-        weight = self.scaled_weight()
+        weight = self.weight * self.scale
         bias = self.bias if self.bias is None or self.out_gain == 1.0 else self.bias * self.out_gain
         if self.resample is None:
             return F.conv2d(x, weight, bias, padding=self.padding)

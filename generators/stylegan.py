@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 from histoforensics.slides import require
 
 from .layers import (
+    Constant,
     EqualConv2d,
     EqualLinear,
     NoiseMode,
@@ -107,16 +109,15 @@ class SynthesisBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, side: int, w_dim: int, *, rotated: bool) -> None:
         super().__init__()
-        self.up = EqualConv2d(inputs, outputs, 3, gain=SQRT2, bias=False)
+        enlarge = partial(conv_nearest_up, rotated=rotated)
+        self.up = EqualConv2d(inputs, outputs, 3, gain=SQRT2, bias=False, resample=enlarge)
         self.up_epilogue = Epilogue(outputs, side, w_dim)
         self.conv = EqualConv2d(outputs, outputs, 3, gain=SQRT2, bias=False)
         self.conv_epilogue = Epilogue(outputs, side, w_dim)
-        self.rotated = rotated
 
     def forward(self, x: Tensor, ws: list[Tensor], noise: NoiseMode, rng: torch.Generator | None) -> Tensor:
         """Return the features (n, c', 2h, 2w)."""
-        x = binomial_blur(conv_nearest_up(x, self.up.scaled_weight(), rotated=self.rotated))
-        x = self.up_epilogue(x, ws[0], noise, rng)
+        x = self.up_epilogue(binomial_blur(self.up(x)), ws[0], noise, rng)
         y: Tensor = self.conv_epilogue(self.conv(x), ws[1], noise, rng)
         return y
 
@@ -126,14 +127,14 @@ class FirstBlock(nn.Module):
 
     def __init__(self, channels: int, side: int, w_dim: int) -> None:
         super().__init__()
-        self.const = nn.Parameter(torch.ones(channels, side, side))
+        self.const = Constant(torch.ones(channels, side, side))
         self.const_epilogue = Epilogue(channels, side, w_dim)
         self.conv = EqualConv2d(channels, channels, 3, gain=SQRT2, bias=False)
         self.conv_epilogue = Epilogue(channels, side, w_dim)
 
     def forward(self, ws: list[Tensor], noise: NoiseMode, rng: torch.Generator | None) -> Tensor:
         """Return the features (n, c, 4, 4)."""
-        x = self.const.expand(ws[0].shape[0], -1, -1, -1)
+        x = self.const(ws[0].shape[0])
         x = self.const_epilogue(x, ws[0], noise, rng)
         y: Tensor = self.conv_epilogue(self.conv(x), ws[1], noise, rng)
         return y

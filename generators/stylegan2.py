@@ -22,7 +22,17 @@ from torch import Tensor, nn
 
 from histoforensics.slides import require
 
-from .layers import EqualConv2d, EqualLinear, NoiseMode, channels_at, lrelu, minibatch_stddev, noise_map, stages
+from .layers import (
+    Constant,
+    EqualConv2d,
+    EqualLinear,
+    NoiseMode,
+    channels_at,
+    lrelu,
+    minibatch_stddev,
+    noise_map,
+    stages,
+)
 from .mapping import MappingNetwork, StyleGenerator
 from .resample import conv_down, conv_up, fir_up
 
@@ -158,7 +168,7 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         sides = stages(config.resolution)
         widths = [config.channels(side) for side in sides]
-        self.const = nn.Parameter(torch.randn(widths[0], sides[0], sides[0]))
+        self.const = Constant(torch.randn(widths[0], sides[0], sides[0]))
         self.blocks = nn.ModuleList(
             SynthesisBlock(i, o, side, config.w_dim) for i, o, side in zip([None, *widths], widths, sides, strict=False)
         )
@@ -166,7 +176,7 @@ class SynthesisNetwork(nn.Module):
     def forward(self, ws: Tensor, noise: NoiseMode = "random", rng: torch.Generator | None = None) -> Tensor:
         """Return images, about [-1, 1]; ``noise`` is "random", "const" (the stored maps) or "none"."""
         styles = list(ws.unbind(1))
-        x = self.const.expand(ws.shape[0], -1, -1, -1)
+        x = self.const(ws.shape[0])
         image: Tensor | None = None
         for k, block in enumerate(self.blocks):
             # a ToRGB shares its style with the first layer of the next block
