@@ -6,12 +6,14 @@ References: Frank et al. 2020, arXiv:2003.08685 (log-DCT, standardised per coeff
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .linear import LinearDetector, LinearModel
+from .detector import Labels
+from .linear import Features, LinearDetector, LinearModel, fit_ridge
 from .luma import ROUNDING_VARIANCE, luma
 
 
@@ -90,6 +92,11 @@ class DCTDetector(LinearDetector):
         spectrum = log_dct(luma(pixels), ROUNDING_VARIANCE)
         rows, columns = _triangle(self.patch_px)
         return (spectrum[:, rows, columns] + spectrum[:, columns, rows]) / 2
+
+    @staticmethod
+    def regress(features: Features, labels: Labels, **options: Any) -> LinearModel:
+        """Ridge on -1 and 1: thousands of features, hundreds of patches."""
+        return fit_ridge(features, labels, **options)
 
     def fold(self, model: LinearModel) -> None:
         """Give each coefficient and its mirror half of their common weight."""
