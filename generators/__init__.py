@@ -1,1 +1,35 @@
 """Make generated tissue: StyleGAN, StyleGAN2 and PathologyGAN, trained and sampled in plain PyTorch."""
+
+from .checkpoints import LoadedGenerator, load_generator
+from .config import Growth, TrainConfig
+from .data import CropSource, open_source, slide_source
+from .families import FAMILIES, Discriminator, Family, Generator, NetworkConfig
+from .info import NetworkInfo, describe
+from .layers import NoiseMode
+from .presets import Preset, preset
+from .sampling import sample, sample_patchset
+from .training import TrainResult, fit
+
+__all__ = [
+    "FAMILIES",
+    "CropSource",
+    "Discriminator",
+    "Family",
+    "Generator",
+    "Growth",
+    "LoadedGenerator",
+    "NetworkConfig",
+    "NetworkInfo",
+    "NoiseMode",
+    "Preset",
+    "TrainConfig",
+    "TrainResult",
+    "describe",
+    "fit",
+    "load_generator",
+    "open_source",
+    "preset",
+    "sample",
+    "sample_patchset",
+    "slide_source",
+]
