@@ -19,16 +19,20 @@ from .errors import (
     SlideUnreadable,
     require,
 )
+from .grids import Grid, Layout, MppGrid, PaperGrid
 from .images import encode_png, pixel_digest, read_image
 from .patchset import Label, PatchSet
 from .progress import Progress
-from .replay import matched_codec, replay, transcode
+from .replay import SETTLING_ROUNDS, matched_codec, replay, transcode
 from .runcard import run_card
+from .sample import sample_slide
 from .slide import Slide
+from .tiling import TileReport, tile
 from .tissue import tissue_fraction, tissue_mask
 from .writer import PatchSetWriter
 
 __all__ = [
+    "SETTLING_ROUNDS",
     "Block",
     "BlockSplit",
     "CheckpointError",
@@ -38,11 +42,15 @@ __all__ = [
     "DetectorError",
     "DownloadError",
     "ExamError",
+    "Grid",
     "HistoforensicsError",
     "JpegGeneration",
     "Label",
+    "Layout",
     "LevelError",
     "MppError",
+    "MppGrid",
+    "PaperGrid",
     "PatchError",
     "PatchSet",
     "PatchSetWriter",
@@ -52,6 +60,7 @@ __all__ = [
     "SlideError",
     "SlideNotFound",
     "SlideUnreadable",
+    "TileReport",
     "atomic_file",
     "atomic_folder",
     "block_split",
@@ -64,6 +73,8 @@ __all__ = [
     "replay",
     "require",
     "run_card",
+    "sample_slide",
+    "tile",
     "tissue_fraction",
     "tissue_mask",
     "transcode",

@@ -14,14 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from .codec import Codec, JpegGeneration
-from .errors import CodecError, PatchError
+from .errors import CodecError, PatchError, require
+
+SETTLING_ROUNDS = 3  # of the sample slide's two generations; measured, see `replay`
 
 _MAX_ROWS = 60_000  # a JPEG holds 65,535: patches are stacked and coded together
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
 
 
 def replay(
-    codec: Codec, pixels: NDArray[np.uint8], x_level0: ArrayLike = 0, y_level0: ArrayLike = 0
+    codec: Codec,
+    pixels: NDArray[np.uint8],
+    x_level0: ArrayLike = 0,
+    y_level0: ArrayLike = 0,
+    *,
+    rounds: int = 1,
 ) -> NDArray[np.uint8]:
     """Patches after every known compression of a slide, oldest first, as if they had been cut at (x, y) of its level 0.
 
@@ -32,6 +39,10 @@ def replay(
         pixels: Patches, RGB (n, h, w, 3), uint8.
         x_level0: Left edges on the slide, one or n.
         y_level0: Top edges on the slide, one or n.
+        rounds: How many times the whole history is repeated. Two grids are two lattices that a patch is rounded to in
+            turn, and every round moves it about a third as far as the one before: ``SETTLING_ROUNDS`` leave no trace of
+            whether it had been through them before, so that real patches (which had) and generated ones (which had
+            not) come out alike. With a single generation one round does that: JPEG repeats itself exactly.
 
     Returns:
         Patches of the same shape; the input is left alone.
@@ -40,9 +51,10 @@ def replay(
         CodecError: If the slide is JPEG 2000.
         PatchError: If ``pixels`` are not such patches.
     """
+    require(rounds >= 1, "rounds", "at least 1", rounds)
     result = _checked(codec, pixels).copy()
     x, y = (np.broadcast_to(np.asarray(place, np.int64), len(result)) for place in (x_level0, y_level0))
-    for generation in codec.generations:
+    for generation in codec.generations * rounds:
         result = _through(generation, result, x, y)
     return result
 
@@ -122,19 +134,17 @@ def _round_trip(
 
 
 def jpeg_round_trip(generation: JpegGeneration, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An RGB image (h, w, 3), uint8, coded and decoded with the grid at its corner, whatever the phase.
+    """An RGB image (h, w, 3), uint8, coded and decoded with the grid at its corner, whatever the phase."""
+    with Image.open(io.BytesIO(encode_jpeg(generation, image))) as decoded:
+        return np.array(decoded)
 
-    Raises:
-        CodecError: If the JPEG library is not able to keep RGB.
-    """
+
+def encode_jpeg(generation: JpegGeneration, image: NDArray[np.uint8]) -> bytes:
+    """The JPEG stream of an RGB image (h, w, 3), uint8."""
     buffer = io.BytesIO()
     options: dict[str, Any] = {"qtables": _pillow_tables(generation), "subsampling": _SUBSAMPLING[generation.sampling]}
     Image.fromarray(image).save(buffer, "JPEG", keep_rgb=generation.transform == "rgb", **options)
-    with Image.open(buffer) as decoded:
-        result = np.array(decoded)
-    if result.shape != image.shape:
-        raise CodecError(f"the JPEG library gave an image of shape {result.shape} for one of shape {image.shape}.")
-    return result
+    return buffer.getvalue()
 
 
 def _pillow_tables(generation: JpegGeneration) -> list[list[int]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import openslide
 from numpy.typing import NDArray
+from openslide.deepzoom import DeepZoomGenerator
 
 from .atomic import file_digest
 from .errors import LevelError, MppError, SlideNotFound, SlideUnreadable, require
@@ -154,6 +155,10 @@ class Slide(AbstractContextManager["Slide"]):
             place = f"{width} x {height} px at ({x_level0}, {y_level0}), level {level}"
             raise SlideUnreadable(f"{self.path.name}: {place} cannot be decoded ({err}).") from err
         return _on_white(np.asarray(region))
+
+    def deep_zoom(self, tile_px: int, overlap_px: int) -> DeepZoomGenerator:
+        """OpenSlide's own Deep Zoom geometry of this slide; valid until a read fails, since that reopens the file."""
+        return DeepZoomGenerator(self._handle, tile_size=tile_px, overlap=overlap_px, limit_bounds=True)
 
     def describe(self) -> dict[str, Any]:
         """Size, levels, resolution and public properties, ready for JSON."""
