@@ -153,8 +153,8 @@ def _unseen_line(results: Mapping[str, Any], sound: Sequence[Mapping[str, Any]])
 
 def _brief_line(results: Mapping[str, Any]) -> str:
     told = [
-        f"{name} for {_duration(facts['seconds'])} ({facts['kimg']:.1f} thousand images, where its authors took "
-        f"{facts['published_kimg']:,.0f} thousand)"
+        f"{name} for {_duration(facts['seconds'])} on {facts['kimg']:.1f} thousand images "
+        f"(its authors: {facts['published_kimg']:,.0f} thousand)"
         for name, facts in results["generators"].items()
         if facts["seconds"] is not None
         and facts["kimg"] is not None

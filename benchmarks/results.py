@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,7 +123,7 @@ def assemble(
     judged = {name: cell for name, cell in in_domain.items() if name not in controls}
     found = {
         "format": FORMAT,
-        "readers": [reader.to_json() for reader in readers],
+        "readers": [_in_order(reader.to_json(), "by_generator", generators) for reader in readers],
         "versus": versus(detectors, published[0]),
         "generalization": _cells(generalization, controls),
         "same_generator": _cells(same_generator, controls),
@@ -135,7 +135,7 @@ def assemble(
         "failed": {name: _why_failed(cell.auc) for name, cell in judged.items() if cell.auc < LEAST_IN_DOMAIN_AUC},
         "placebo": _intervals(placebo),
         "audit": audit,
-        "exam": exam.facts() | {"items": exam.items(marks)},
+        "exam": _in_order(exam.facts(), "fake", generators) | {"items": exam.items(marks)},
         "generators": {name: asdict(facts) for name, facts in generators.items()},
         "splits": splits,
         "codec": codec,
@@ -220,6 +220,12 @@ def plain(value: Any) -> Any:
             return [plain(item) for item in value]
         case _:
             raise TypeError(f"results hold plain values, got {type(value).__name__}")
+
+
+def _in_order(told: dict[str, Any], key: str, generators: Iterable[str]) -> dict[str, Any]:
+    """``told`` with the generators under ``key`` in the order of the run, and any others after them."""
+    rows = told[key]
+    return told | {key: {name: rows[name] for name in dict.fromkeys([*generators, *rows]) if name in rows}}
 
 
 def _audit(

@@ -20,6 +20,7 @@ from histoforensics.slides import PatchSet, PatchSetWriter
 GANS = ("StyleGAN", "StyleGAN2", "PathologyGAN")
 SKILL = {"radial-lr": 0.9, "npr": 0.97, "resnet": 0.6, "rgb": 0.55}
 SIZE = 32
+CONTROLS = ("rgb", "blockiness", "slope")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ def _marks(exam: Exam) -> dict[str, Marks]:
         verdicts = np.where(right, truth, np.where(truth == "real", "fake", "real"))
         verdicts[rng.random(len(truth)) < 0.05] = "unsure"
         scores = np.where(verdicts == "fake", 0.9, np.where(verdicts == "real", 0.1, 0.5)).astype(np.float32)
-        kind = ReaderKind.CONTROL if name == "rgb" else ReaderKind.DETECTOR
+        kind = ReaderKind.CONTROL if name in CONTROLS else ReaderKind.DETECTOR
         marks[name] = exam.grade([str(verdict) for verdict in verdicts], name, kind, scores)
     return marks
 

@@ -94,7 +94,7 @@ def test_a_single_generator_says_that_nothing_was_left_out(run):
 
 def test_brief_training_is_said_with_its_seconds_and_images(run):
     line = next(line for line in _told(run)["lines"] if "trained only briefly" in line)
-    assert "StyleGAN for 110 seconds (2.4 thousand images, where its authors took 25,000 thousand)" in line
+    assert "StyleGAN for 110 seconds on 2.4 thousand images (its authors: 25,000 thousand)" in line
 
 
 def test_a_long_training_or_an_unknown_one_is_not_called_brief(run):
