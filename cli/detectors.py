@@ -1,11 +1,112 @@
-"""`histoforensics detectors`."""
+"""`histoforensics detectors`: train, score, list."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="detectors")
+from .console import out, progress
+
+app = typer.Typer(
+    no_args_is_help=True, help="Find generated tissue: train detectors, score images, list what there is."
+)
 
 
 @app.callback()
 def _group() -> None: ...
+
+
+@app.command()
+def train(
+    name: Annotated[str, typer.Argument(help="radial-lr, dct-ridge, wht-lr, ... (see `detectors list`).")],
+    real: Annotated[list[Path], typer.Option(help="Patch set or folder of real patches.")],
+    fake: Annotated[list[Path], typer.Option(help="Patch set or folder of fakes, one a generator; repeatable.")],
+    destination: Annotated[Path, typer.Option("--out", help="Folder for the detector.")],
+    patch_px: Annotated[int | None, typer.Option(help="Judged size; the smallest patches' size if not given.")] = None,
+    budget_seconds: Annotated[float | None, typer.Option(help="Stop an iterative training after this long.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Train a detector, calibrate it on groups set apart, and freeze its thresholds.
+
+    Patches are taken as they are: give both classes one codec history first, or you train a codec detector.
+
+    Example: histoforensics detectors train wht-lr --real tissue --fake gan1 --fake gan2 --out detectors/wht-lr
+    """
+    from histoforensics.forensics.registry import detector_class
+    from histoforensics.forensics.splits import training_set
+    from histoforensics.forensics.store import refuse_foreign
+    from histoforensics.forensics.training import check_device, train_detector
+    from histoforensics.slides import PatchSet
+
+    detector_class(name)
+    check_device(device)
+    refuse_foreign(destination)
+    reals = [PatchSet.open(path, label="real") for path in real]
+    fakes = [PatchSet.open(path, label="fake", source=path.resolve().name) for path in fake]
+    data = training_set(reals, fakes, seed=seed, patch_px=patch_px)
+    with progress(f"training {name}") as advance:
+        detector = train_detector(name, data, seed=seed, budget_seconds=budget_seconds, progress=advance, device=device)
+    detector.save(destination)
+    calibration = detector.card.calibration
+    assert calibration is not None
+    out.print(
+        f"{name}: {len(data.real)} real and {len(data.fake)} fake patches of {detector.patch_px} px; real below "
+        f"{calibration.real_below:.3f}, fake above {calibration.fake_above:.3f}. {calibration.promise}",
+        soft_wrap=True,
+    )
+    for limit in detector.card.limits:
+        out.print(f"Note: {limit}", soft_wrap=True)
+
+
+@app.command()
+def score(
+    images: Annotated[list[Path], typer.Argument(help="Image files, folders of images or patch sets.")],
+    detector: Annotated[list[str], typer.Option(help="Folder of a trained detector; repeatable.")],
+    destination: Annotated[Path, typer.Option("--out", help="scores.csv or scores.parquet.")],
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Write P(fake) and a verdict for each image and detector: columns file, detector, score, verdict.
+
+    An image larger than the judged size is cut on the 16-px grid and its crops' scores are averaged.
+
+    Example: histoforensics detectors score patches/ --detector detectors/wht-lr --out scores.csv
+    """
+    from histoforensics.forensics.registry import load_detector
+    from histoforensics.forensics.scoring import check_ending, score_images, write_scores
+    from histoforensics.forensics.training import check_device
+
+    check_ending(destination)
+    check_device(device)
+    detectors = [load_detector(one).to(device) for one in detector]
+    with progress("scoring") as advance:
+        scores = score_images(images, detectors, progress=advance)
+    write_scores(scores, destination)
+    counts = scores.groupby(["detector", "verdict"]).size()
+    for judge in scores["detector"].unique():
+        told = ", ".join(f"{int(n)} {verdict}" for verdict, n in counts[judge].items())
+        out.print(f"{judge}: {told}", soft_wrap=True)
+
+
+@app.command("list")
+def list_detectors(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders to look for trained detectors in.")] = None,
+) -> None:
+    """Show the detectors and controls that can be trained, and the trained ones in FOLDERS.
+
+    Example: histoforensics detectors list results/benchmark/detectors
+    """
+    from rich.table import Table
+
+    from histoforensics.forensics.registry import CONTROLS, DETECTORS, find_detectors, load_detector
+
+    table = Table("name", "kind", "what it looks at", box=None, pad_edge=False)
+    for name, kind in (DETECTORS | CONTROLS).items():
+        table.add_row(name, kind.kind, (kind.__doc__ or "").split("\n")[0])
+    out.print(table)
+    for folder in folders or []:
+        for found in find_detectors(folder):
+            card = load_detector(found).card
+            out.print(f"{found.name}: {card.name}, {card.patch_px} px, trained with version {card.version}")

@@ -74,6 +74,7 @@ class Detector(torch.nn.Module, ABC):
         groups: Groups | None = None,
         budget_seconds: float | None = None,
         progress: Progress | None = None,
+        device: str = "cpu",
         **options: Any,
     ) -> Self:
         """A trained, uncalibrated detector.
@@ -85,6 +86,7 @@ class Detector(torch.nn.Module, ABC):
             groups: What patches have in common (slide, block, patient, generator), (n,); folds never cut through one.
             budget_seconds: Stop training after this long, where training is iterative.
             progress: Told as work gets done.
+            device: Where to train; the detector comes back there.
             options: Of the subclass; unknown ones are refused.
         """
 

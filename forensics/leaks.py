@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from histoforensics.slides import PatchError
+from histoforensics.slides import PatchError, pixel_digest
 
 
 def sha256_of_patches(pixels: npt.NDArray[np.uint8]) -> tuple[str, ...]:
-    """The sha256 of each patch's raw RGB bytes, 64 hex digits each, for uint8 (n, h, w, 3)."""
-    return tuple(hashlib.sha256(np.ascontiguousarray(patch).tobytes()).hexdigest() for patch in pixels)
+    """The sha256 of each patch's size and RGB bytes, as in a patch set's manifest, for uint8 (n, h, w, 3)."""
+    return tuple(pixel_digest(patch) for patch in pixels)
 
 
 def split_digest(digests: Iterable[str]) -> str:

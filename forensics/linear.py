@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,11 @@ from torch import Tensor
 from histoforensics.slides import require
 from histoforensics.slides.progress import Progress
 
-from .augment import Augmentation, augment
+from .augment import GENTLE, Augmentation, augment
 from .detector import FAKE, REAL, Detector, Groups, Labels, Pixels, check_training
 from .leaks import as_groups
 
 FOLDS = 5
-COPIES = 1  # augmented copies of every patch
 Features = npt.NDArray[np.float64]
 
 
@@ -39,6 +38,9 @@ class LinearModel:
 class LinearDetector(Detector):
     """A detector whose logit is linear in features that are measured, not learned."""
 
+    copies: ClassVar[int] = 1  # augmented copies of every patch
+    shift_px: ClassVar[int] = 0  # that they are moved by at most
+    recipe: ClassVar[Augmentation] = GENTLE
     intercept: Tensor
 
     def __init__(self, patch_px: int) -> None:
@@ -63,9 +65,10 @@ class LinearDetector(Detector):
         groups: Groups | None = None,
         budget_seconds: float | None = None,  # noqa: ARG003 - a convex fit of seconds has nothing to cut short
         progress: Progress | None = None,
-        copies: int = COPIES,
+        copies: int | None = None,
         recipe: Augmentation | None = None,
         penalties: tuple[float, ...] | None = None,
+        device: str = "cpu",
         **options: Any,
     ) -> Self:
         """Measure, standardise, choose the penalty by grouped cross-validation on these patches, fit, fold.
@@ -77,16 +80,18 @@ class LinearDetector(Detector):
             groups: (n,), see :meth:`Detector.fit`.
             budget_seconds: Not used: the fit is convex and takes seconds.
             progress: Told after each batch.
-            copies: How many augmented copies of every patch join it, both classes alike.
-            recipe: Of the augmentation.
+            copies: How many augmented copies of every patch join it, both classes alike; the class's own if None.
+            recipe: Of the augmentation; the class's own if None.
             penalties: To choose from; the regression's own if None.
+            device: Where features are measured; the regression is fitted on the CPU.
             options: Of the detector's constructor.
         """
         check_training(pixels, labels, groups, cls.name)
+        copies = cls.copies if copies is None else copies
         require(copies >= 0, "copies", "at least 0", copies)
-        detector = cls(pixels.shape[1], **options)
+        detector = cls(pixels.shape[1], **options).to(device)
         rng = np.random.default_rng(seed)
-        parts = [pixels] + [augment(pixels, rng, recipe) for _ in range(copies)]
+        parts = [pixels] + [cls.copy_of(pixels, rng, recipe or cls.recipe) for _ in range(copies)]
         views = [view for part in parts for view in cls.views(part, rng)]
         measured = [detector._measure(view, progress, (i, len(views))) for i, view in enumerate(views)]
         model = cls.regress(
@@ -105,6 +110,11 @@ class LinearDetector(Detector):
         return fit_logistic(features, labels, **options)
 
     @classmethod
+    def copy_of(cls, pixels: Pixels, rng: np.random.Generator, recipe: Augmentation) -> Pixels:
+        """An augmented copy of each patch, moved by up to ``shift_px`` so that no grid phase is special."""
+        return shifted(augment(pixels, rng, recipe), rng.integers(0, cls.shift_px + 1, (len(pixels), 2)))
+
+    @classmethod
     def views(cls, pixels: Pixels, rng: np.random.Generator) -> list[Pixels]:  # noqa: ARG003 - for those that draw
         """The ways of looking at patches that a fit learns from; a detector tied to a grid adds other phases."""
         return [pixels]
@@ -113,12 +123,20 @@ class LinearDetector(Detector):
         out = []
         with torch.inference_mode():
             for i in range(0, len(pixels), batch):
-                chunk = torch.from_numpy(np.ascontiguousarray(pixels[i : i + batch]))
-                out.append(self.features(chunk).double().numpy())
+                chunk = torch.from_numpy(np.ascontiguousarray(pixels[i : i + batch])).to(self.intercept.device)
+                out.append(self.features(chunk).double().cpu().numpy())
                 if progress is not None:
                     done = part[0] * len(pixels) + min(i + batch, len(pixels))
                     progress(done, part[1] * len(pixels), self.name)
         return np.concatenate(out)
+
+
+def shifted(pixels: Pixels, by: npt.NDArray[np.integer[Any]]) -> Pixels:
+    """Patches (n, h, w, 3) cut ``by`` (n, 2) px (y, x) later; what is missing at the far border is mirrored."""
+    out = np.empty_like(pixels)
+    for i, (y, x) in enumerate(by):
+        out[i] = np.pad(pixels[i, y:, x:], ((0, y), (0, x), (0, 0)), mode="symmetric")
+    return out
 
 
 def fit_logistic(

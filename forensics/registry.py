@@ -6,6 +6,7 @@ from pathlib import Path
 
 from histoforensics.slides import DetectorError
 
+from .controls import BlockinessControl, ColourControl, SlopeControl
 from .dct import DCTDetector
 from .detector import Detector
 from .radial import RadialDetector
@@ -17,7 +18,11 @@ DETECTORS: dict[str, type[Detector]] = {
     DCTDetector.name: DCTDetector,
     WHTDetector.name: WHTDetector,
 }
-CONTROLS: dict[str, type[Detector]] = {}
+CONTROLS: dict[str, type[Detector]] = {
+    ColourControl.name: ColourControl,
+    BlockinessControl.name: BlockinessControl,
+    SlopeControl.name: SlopeControl,
+}
 
 
 def detector_class(name: str) -> type[Detector]:

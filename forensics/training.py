@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from histoforensics.slides import PatchError
+from histoforensics.slides import ConfigError, PatchError
 from histoforensics.slides.progress import Progress
 from histoforensics.slides.runcard import public, run_card
 
@@ -54,6 +55,7 @@ def train_detector(
     seed: int = 0,
     budget_seconds: float | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
     options: Mapping[str, Any] | None = None,
 ) -> Detector:
     """A fitted detector, calibrated and with its thresholds frozen, on the splits of ``data``.
@@ -64,6 +66,7 @@ def train_detector(
         seed: Of every random draw.
         budget_seconds: For iterative training.
         progress: Told as work gets done.
+        device: A torch device, to train on.
         options: Of the detector's ``fit``.
 
     Raises:
@@ -80,7 +83,14 @@ def train_detector(
     _refuse_shared_groups(data.real_groups, data.calibration_real_groups)
     options = dict(options or {})
     detector = kind.fit(
-        pixels, labels, seed=seed, groups=groups, budget_seconds=budget_seconds, progress=progress, **options
+        pixels,
+        labels,
+        seed=seed,
+        groups=groups,
+        budget_seconds=budget_seconds,
+        progress=progress,
+        device=check_device(device),
+        **options,
     )
     calibration = calibrate(
         detector.logits(data.calibration_real),
@@ -112,9 +122,22 @@ def train_detector(
             "fake_groups": _count(data.fake_groups, len(data.fake)),
             **public(known),
         },
-        run=run_card({"detector": name, "seed": seed}, {}, started=started),
+        run={**run_card({"detector": name, "seed": seed, "device": device}, {}, started=started), **detector.card.run},
     )
     return detector
+
+
+def check_device(device: str) -> str:
+    """The device, if torch can compute on it here.
+
+    Raises:
+        ConfigError: If torch does not know it, or this machine lacks it.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as err:
+        raise ConfigError(f"device {device!r} cannot be used here; cpu always can.") from err
+    return device
 
 
 def _stack(

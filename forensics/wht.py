@@ -77,7 +77,7 @@ class WHTDetector(LinearDetector):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Paired statistics (n, 70): 35 pairs of patterns without the flat one, which is stain and not texture."""
-        return wht_statistics(luma(pixels), ROUNDING_VARIANCE) @ _pairs()
+        return wht_statistics(luma(pixels), ROUNDING_VARIANCE) @ _pairs().to(pixels.device)
 
     @classmethod
     def views(cls, pixels: Pixels, rng: np.random.Generator) -> list[Pixels]:
