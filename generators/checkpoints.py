@@ -41,7 +41,7 @@ class LoadedGenerator:
     config: TrainConfig
     sha256: str  # of the weights file
     name: str
-    card: dict[str, Any]  # format, version, images, lod, data
+    card: dict[str, Any]  # format, version, images, lod, data; seconds of training where run.json stands beside
     lod: float  # halvings below full size at which a growing run stopped
 
 
@@ -88,6 +88,7 @@ def load_generator(path: Path | str, device: str = "cpu") -> LoadedGenerator:
     _fill(G, tensors, file.name)
     name = path.resolve().name if path.is_dir() else path.stem
     module = G.to(device).eval().requires_grad_(False)
+    card["seconds"] = _seconds(file.parent / "run.json", card["images"])
     return LoadedGenerator(module, config, file_digest(file), name, card, float(card["lod"]))
 
 
@@ -160,6 +161,14 @@ def fill_adam(part: str, adam: torch.optim.Optimizer, state: State) -> None:
         if owner == part:
             entries.setdefault(int(rest[0]), {})[rest[1]] = value
     adam.load_state_dict({"state": entries, "param_groups": adam.state_dict()["param_groups"]})
+
+
+def _seconds(run_card: Path, images: int) -> float | None:
+    """How long the training took: not in the weights' file, so that equal runs give equal files."""
+    if not run_card.is_file():
+        return None
+    run = json.loads(run_card.read_text())
+    return float(run["training_seconds"]) if run.get("images") == images else None
 
 
 def _states(out: Path) -> list[Path]:
