@@ -57,7 +57,9 @@ class Family:
         Raises:
             ConfigError: If ``config`` is of another family.
         """
-        require(isinstance(config, self.config_type), f"the config of {self.title}", self.config_type.__name__, config)
+        if not isinstance(config, self.config_type):
+            wanted, got = self.config_type.__name__, type(config).__name__
+            raise ConfigError(f"the config of {self.title} must be {wanted}, got {got}.")
         if seed is None:
             return self.networks(config)
         with torch.random.fork_rng(devices=[]):
