@@ -39,6 +39,7 @@ def answer(results: Mapping[str, Any]) -> dict[str, Any]:
     sound = sound_detectors(results)
     verdict = _verdict(results, sound)
     lines = [
+        _unfair_line(results),
         _scores_line(results, sound, verdict),
         _difference_line(results, sound),
         _human_line(results),
@@ -80,7 +81,7 @@ def _headline(results: Mapping[str, Any], sound: Sequence[Mapping[str, Any]], ve
     audit = results["audit"]
     match verdict:
         case Verdict.WITHHELD:
-            return f"No verdict: {audit['not_fair']}."
+            return "No verdict: the comparison is not fair."
         case Verdict.NO_DETECTOR:
             return "No verdict: no detector both learned its task and held its placebo."
         case Verdict.EASY:
@@ -99,6 +100,11 @@ def _headline(results: Mapping[str, Any], sound: Sequence[Mapping[str, Any]], ve
         f"No difference was shown. {_range_right(sound)}; the pathologist marked {human['right']} of "
         f"{human['total']} other ones."
     )
+
+
+def _unfair_line(results: Mapping[str, Any]) -> str:
+    reason = results["audit"]["not_fair"]
+    return "" if reason is None else f"{reason[:1].upper()}{reason[1:].rstrip('.')}."
 
 
 def _scores_line(results: Mapping[str, Any], sound: Sequence[Mapping[str, Any]], verdict: Verdict) -> str:

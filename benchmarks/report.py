@@ -97,8 +97,8 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "day": _day, "fact": _fact, "known": _known, "p": _p, "share": _share, "signed": _signed,
-        "thousands": _thousands, "verdicts_in_words": _verdicts_in_words, "words": _words,
+        "day": _day, "fact": _fact, "known": _known, "nested": _nested, "p": _p, "pretty": _pretty, "share": _share,
+        "signed": _signed, "thousands": _thousands, "verdicts_in_words": _verdicts_in_words, "words": _words,
     }  # fmt: skip
     names = ("accuracy.svg", "generalization.svg", "spectra.svg")
     return environment.get_template("report.html.j2").render(
@@ -111,11 +111,14 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
         figures={name: themed(figures[name]) if name in figures else None for name in names},
         thumbnails={name: _thumbnail(png) for name, png in items.items()},
         item_readers=list(first),
+        raw=results["codec"].get("raw", {}),
+        unseen=results["generalization"] | results["audit"]["controls_generalization"],
+        learned=results["same_generator"] | results["audit"]["controls_same_generator"],
         generators=list(dict.fromkeys(name for reader in readers for name in reader["by_generator"])),
         generator_names=list(dict.fromkeys(name for row in results["same_generator"].values() for name in row)),
         sheet=_sheet(results["exam"]["items"], results["exam"]["fake"]),
         limits=[*_limits(results), *results["limits"]],
-        run_card=json.dumps(results["run"], indent=2, ensure_ascii=False),
+        run_card=_pretty(results["run"]),
         source=readers[0]["source"],
         accuracy_alt=_accuracy_alt(readers),
         generalization_alt="Dot plot, a panel a generator and a row a detector; the two tables below hold its numbers.",
@@ -219,11 +222,25 @@ def _words(name: str) -> str:
 
 
 def _fact(value: object) -> str:
-    """One value as a reader wants it; what is nested is written in one line."""
+    """One value as a reader wants it."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{str(name).replace('_', ' ')}: {_fact(one)}" for name, one in value.items())
+        return ", ".join(f"{name} {_fact(one)}" for name, one in value.items())
     if isinstance(value, list):
         return ", ".join(_fact(one) for one in value)
     return (
         {None: "unknown", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
     )
+
+
+def _nested(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries that are too deep for one line; the AUCs of unmatched patches stand in a table of their own."""
+
+    def is_deep(value: object) -> bool:
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        return any(isinstance(one, Mapping | list) for one in inner)
+
+    return {name: value for name, value in found.items() if name != "raw" and is_deep(value)}
+
+
+def _pretty(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -30,6 +30,7 @@ RESULTS, CONFUSION, SCORES = "results.json", "confusion.csv", "scores.parquet"
 
 LEAST_IN_DOMAIN_AUC = 0.9  # below it a network has not learned its own training fakes: it is labelled as failed
 EASY_CONTROL_AUC = 0.85  # above it a trivial cue tells the classes apart: the comparison is called easy
+LEAST_RAW_AUC = 0.95  # what the placebo's positive control must reach: the proof that the placebo can fail
 
 Matrix = Mapping[str, Mapping[str, Cell]]
 
@@ -99,10 +100,10 @@ def assemble(
         run: The run card.
         generators: What is known of each.
         splits: Facts of the split and its digest.
-        codec: The codec policy in words, and what was replayed.
-        raw_placebo: The placebo's positive control: the same on lossless tissue, unmatched; it must reach 0.95.
+        codec: ``policy`` in words; ``raw``, name to AUC cell where nothing was matched; and what was replayed.
+        raw_placebo: The placebo's positive control: lossless tissue, one class compressed; it must reach 0.95.
         permutation: AUC after training on shuffled labels.
-        not_fair: Why no verdict may be given, such as reals and fakes of different tissue.
+        not_fair: Why no verdict may be given, such as reals and fakes of different tissue; a sentence.
         limits: Sentences on what this run does not show, beside those that every report has.
         published: Readers of other exams; the first is the one compared with.
 
@@ -117,16 +118,21 @@ def assemble(
         raise ExamError(f"Readers need names of their own, got {', '.join(names)}.")
     controls = {name for name, mark in marks.items() if mark.reader.kind is ReaderKind.CONTROL}
     detectors = [mark.reader for mark in marks.values() if mark.reader.kind is ReaderKind.DETECTOR]
-    audit = _audit(in_domain, generalization, controls, not_fair)
-    audit["raw_placebo"] = _intervals(raw_placebo or {})
+    audit = _audit(in_domain, controls, not_fair)
+    audit["controls_generalization"] = _cells(generalization, controls)
+    audit["controls_same_generator"] = _cells(same_generator, controls)
+    audit["raw_placebo"] = {
+        name: told | {"reaches_095": told["auc"] >= LEAST_RAW_AUC}
+        for name, told in _intervals(raw_placebo or {}).items()
+    }
     audit["label_permutation"] = _intervals(permutation or {})
     judged = {name: cell for name, cell in in_domain.items() if name not in controls}
     found = {
         "format": FORMAT,
         "readers": [_in_order(reader.to_json(), "by_generator", generators) for reader in readers],
         "versus": versus(detectors, published[0]),
-        "generalization": _cells(generalization, controls),
-        "same_generator": _cells(same_generator, controls),
+        "generalization": _cells(generalization, set(generalization) - controls),
+        "same_generator": _cells(same_generator, set(same_generator) - controls),
         "in_domain": {name: cell.to_json() for name, cell in judged.items()},
         "margin": {
             name: None if audit["best_control_auc"] is None else cell.auc - audit["best_control_auc"]
@@ -228,18 +234,11 @@ def _in_order(told: dict[str, Any], key: str, generators: Iterable[str]) -> dict
     return told | {key: {name: rows[name] for name in dict.fromkeys([*generators, *rows]) if name in rows}}
 
 
-def _audit(
-    in_domain: Mapping[str, Cell], generalization: Matrix, controls: set[str], not_fair: str | None
-) -> dict[str, Any]:
+def _audit(in_domain: Mapping[str, Cell], controls: set[str], not_fair: str | None) -> dict[str, Any]:
     cells = {name: cell for name, cell in in_domain.items() if name in controls}
     best = max(cells, key=lambda name: cells[name].auc, default=None)
     return {
         "controls": {name: cell.to_json() for name, cell in cells.items()},
-        "controls_generalization": {
-            name: {left_out: cell.to_json() for left_out, cell in row.items()}
-            for name, row in generalization.items()
-            if name in controls
-        },
         "best_control": best,
         "best_control_auc": None if best is None else cells[best].auc,
         "comparison_is_easy": best is not None and cells[best].auc > EASY_CONTROL_AUC,
@@ -248,11 +247,11 @@ def _audit(
     }
 
 
-def _cells(matrix: Matrix, without: set[str]) -> dict[str, Any]:
+def _cells(matrix: Matrix, names: set[str]) -> dict[str, Any]:
     return {
         name: {generator: cell.to_json() for generator, cell in row.items()}
         for name, row in matrix.items()
-        if name not in without
+        if name in names
     }
 
 

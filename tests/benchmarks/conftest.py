@@ -121,7 +121,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         },
         "generators": facts,
         "splits": {"digest": "9f" * 32, "train_positions": 5027, "calibration_patches": 17, "exam_patches": 35},
-        "codec": {"policy": "Both classes went through both known JPEG generations of the slide on its own grid."},
+        "codec": {
+            "policy": "Both classes went through both known JPEG generations of the slide on its own grid.",
+            "codec": {"skin": {"generations": [{"quality": 30, "phase": [7, 0]}, {"quality": 30, "phase": [0, 0]}]}},
+            "raw": {"radial-lr": _cell(1.0, 0.0).to_json(), "rgb": _cell(0.6).to_json()},
+        },
         "limits": ["One slide of one organ."],
     }
     return Run(exam, marks, parts, real, fakes)

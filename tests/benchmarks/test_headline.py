@@ -62,7 +62,8 @@ def test_an_unfair_comparison_is_withheld_even_when_it_is_easy(run):
     easy = run.parts["in_domain"] | {"rgb": Cell(0.93, (0.9, 0.95), 35, 200)}
     told = _told(run, in_domain=easy, not_fair="the fakes were trained on another tissue")
     assert told["verdict"] == "withheld"
-    assert told["headline"] == "No verdict: the fakes were trained on another tissue."
+    assert told["headline"] == "No verdict: the comparison is not fair."
+    assert told["lines"][0] == "The fakes were trained on another tissue."
     assert not any("did better than she did" in line for line in told["lines"])
 
 

@@ -131,6 +131,22 @@ def test_an_unfair_comparison_gives_no_verdict(run):
     assert "No verdict is given" in text
 
 
+def test_what_the_codec_alone_is_worth_stands_beside_what_was_matched(run, page):
+    assert "Codec not matched" in page.text
+    assert "Codec not matched" not in _rendered(run, codec={"policy": "none"})
+
+
+def test_deep_facts_are_folded_and_shallow_ones_stand_in_a_list(page):
+    summaries = [tag for tag, _ in page.elements].count("details")
+    assert summaries == 2  # what was replayed, and the run card
+    assert '"quality": 30' in page.text
+    assert "Train positions" in page.text
+
+
+def test_controls_stand_below_the_detectors_in_both_auc_tables(page):
+    assert page.text.count("rgb control") >= 4
+
+
 def test_failed_detectors_wear_a_tag(run):
     assert re.search(r"resnet <span class=\"tag\">failed</span>", _rendered(run))
 

@@ -47,6 +47,8 @@ def test_auc_tables_hold_detectors_only_and_controls_stand_in_the_audit(run):
         assert {"auc", "ci95"} <= set(results[table]["npr"]["StyleGAN"])
     assert results["placebo"]["npr"]["holds_half"]
     assert results["audit"]["best_control"] == "rgb"
+    assert set(results["audit"]["controls_generalization"]) == {"rgb"}
+    assert results["audit"]["raw_placebo"]["npr"]["reaches_095"]
     assert not results["audit"]["comparison_is_easy"]
     assert results["margin"]["npr"] == pytest.approx(0.99 - 0.58)
 
