@@ -164,7 +164,7 @@ def test_one_latent_gives_one_image_however_often_it_is_asked_for() -> None:
 
 def test_truncation_is_refused() -> None:
     G = generator()
-    with pytest.raises(ConfigError, match="psi must be 1 for PathologyGAN, which keeps no average style, got 0.5"):
+    with pytest.raises(ConfigError, match=r"psi must be 1 for PathologyGAN, which keeps no average style, got 0\.5"):
         G(numbers(1, 12), psi=0.5)
     with pytest.raises(ConfigError, match="cutoff must be none for PathologyGAN"):
         G(numbers(1, 12), cutoff=2)
