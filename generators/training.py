@@ -51,7 +51,8 @@ def fit(
         data: Crops of the network's resolution.
         config: The run. A resumed run must have the same one, save for how long it is and how often it saves.
         out: Folder of the run: generator.safetensors, config.json, run.json, log.jsonl, grids/, state/.
-        budget_seconds: Wall-clock seconds after which this call stops and saves; None: no limit.
+        budget_seconds: Wall-clock seconds after which this call stops and saves, one step made at least; None: no
+            limit.
         device: "cpu" or "cuda".
         progress: Called with (images, images wanted, a note of kimg, images/s and losses).
 
@@ -67,7 +68,9 @@ def fit(
         run = Run(data, config, torch.device(device))
         journal = Journal(Path(out), run)
         first, due = run.images, run.images + config.snapshot_kimg * 1000
-        while run.images < wanted and (budget_seconds is None or time.monotonic() - clock < budget_seconds):
+        while run.images < wanted and (
+            budget_seconds is None or run.images == first or time.monotonic() - clock < budget_seconds
+        ):
             losses = run.step()
             journal.note(losses)
             if progress is not None:

@@ -1,0 +1,124 @@
+"""The command group: train, sample, info, list, and one sentence for each mistake."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from histoforensics.cli import app
+from histoforensics.generators import FAMILIES, CropSource, TrainConfig, fit
+from histoforensics.generators.data import Picture
+from histoforensics.slides import PatchSet
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """Run a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+
+    def invoke(*arguments):
+        return runner.invoke(app, ["generators", *map(str, arguments)])
+
+    return invoke
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of two images of 80 x 90 px."""
+    folder, rng = tmp_path / "images", np.random.default_rng(0)
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 256, (80, 90, 3)).astype(np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A tiny generator in runs/tiny."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8)
+    data = CropSource([Picture("noise", 40, 40, lambda: pixels)], 16, digest="d", mpp=0.5, origin="noise")
+    network = FAMILIES["stylegan2"].config(resolution=16, z_dim=8, w_dim=8, fmap_base=64, fmap_max=8, mapping_layers=2)
+    config = TrainConfig(family="stylegan2", network=network, batch=4, kimg=0.008, grid_side=1)
+    fit(data, config, tmp_path / "runs/tiny")
+    return tmp_path / "runs/tiny"
+
+
+def test_training_writes_a_run_under_runs_and_goes_on_when_run_again(run, images, tmp_path):
+    arguments = ("train", "stylegan2", "--data", images, "--resolution", 16, "--kimg", 0.016)
+    first = run(*arguments)
+    assert first.exit_code == 0, first.output
+    assert "complete" in first.output
+    again = run(*arguments[:-1], 0.032)
+    assert again.exit_code == 0, again.output
+    log = (tmp_path / "runs/stylegan2/log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["images"] for line in log] == [16, 32]
+
+
+def test_a_dry_run_prints_settings_and_data_and_writes_nothing(run, images, tmp_path):
+    result = run("train", "pathologygan", "--data", images, "--resolution", 28, "--dry-run")
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    assert printed["config"]["network"]["resolution"] == 28
+    assert printed["data"]["pictures"] == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_paper_preset_prints_stated_and_effective_settings(run, images):
+    result = run("train", "stylegan", "--data", images, "--preset", "paper", "--resolution", 64, "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert "minibatch" in result.stdout
+    assert "overrides" in result.stdout
+
+
+def test_sampling_by_name_writes_exactly_that_many_labelled_fakes(run, trained, tmp_path):
+    result = run("sample", "tiny", "--count", 5, "--out", "fakes", "--seed", 3, "--psi", 0.7, "--noise", "const")
+    assert result.exit_code == 0, result.output
+    patches = PatchSet.open(tmp_path / "fakes")
+    assert len(patches) == len(list((tmp_path / "fakes").rglob("*.png"))) == 5
+    assert set(patches.table["label"]) == {"fake"}
+    assert set(patches.table["noise_mode"]) == {"const"}
+
+
+def test_the_list_names_families_and_runs(run, trained):
+    assert "No generator" in run("list", "--runs", "nowhere").stdout
+    result = run("list", "--json")
+    found = json.loads(result.stdout)
+    assert found["families"] == ["stylegan", "stylegan2", "pathologygan"]
+    assert [(one["name"], one["kimg"], one["px"]) for one in found["generators"]] == [("tiny", 0.008, 16)]
+    assert "tiny" in run("list").stdout
+
+
+def test_info_counts_the_published_parameters(run):
+    result = run("info", "stylegan2", "--json")
+    found = json.loads(result.stdout)
+    assert found["generator"]["parameters"] == 30_034_338
+    assert found["discriminator"]["parameters"] == 28_864_129
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("train", "stylegan2", "--data", "nowhere"), "nowhere"),
+        (("train", "stylegan2", "--data", "images", "--resolution", 100), "resolution must be a power of two"),
+        (("train", "stylegan2", "--data", "images", "--resolution", 16, "--kimg", 0), "kimg must be above 0"),
+        (("train", "stylegan2", "--data", "images"), "the network needs crops of 128 px"),
+        (("sample", "nobody", "--out", "fakes"), "nobody holds no generator"),
+        (("sample", "tiny", "--out", "fakes", "--psi", 2), "psi must be from 0 to 1"),
+        (("sample", "tiny", "--out", "fakes", "--count", 0), "count must be at least 1"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence_and_exit_code_1(run, images, trained, tmp_path, arguments, sentence):
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert sentence in result.stderr
+    assert not (tmp_path / "fakes").exists()
+
+
+def test_help_shows_an_example(run):
+    for command in ("train", "sample", "info", "list"):
+        assert "Example: histoforensics generators" in run(command, "--help").stdout.replace("\n", " ").replace(
+            "  ", " "
+        )
