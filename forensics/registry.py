@@ -9,7 +9,9 @@ from histoforensics.slides import DetectorError
 from .controls import BlockinessControl, ColourControl, SlopeControl
 from .dct import DCTDetector
 from .detector import Detector
+from .npr import NprDetector
 from .radial import RadialDetector
+from .resnet import ResnetDetector
 from .store import CARD, read_detector
 from .wht import WHTDetector
 
@@ -17,6 +19,8 @@ DETECTORS: dict[str, type[Detector]] = {
     RadialDetector.name: RadialDetector,
     DCTDetector.name: DCTDetector,
     WHTDetector.name: WHTDetector,
+    NprDetector.name: NprDetector,
+    ResnetDetector.name: ResnetDetector,
 }
 CONTROLS: dict[str, type[Detector]] = {
     ColourControl.name: ColourControl,
