@@ -184,6 +184,6 @@ def _codec_lines(codec: Codec) -> list[str]:
         wavelet = "9-7 (lossy)" if codec.jpeg2000.irreversible else "5-3"
         lines.append(
             f"            wavelet {wavelet}, {codec.jpeg2000.resolutions} resolutions, "
-            f"{codec.jpeg2000.layers} layer, at most {codec.jpeg2000.tile_bytes:,} bytes a tile; it cannot be replayed"
+            f"{codec.jpeg2000.layers} layer, at most {codec.jpeg2000.tile_bytes:,} bytes a tile"
         )
     return lines + [f"            {note}" for note in codec.notes]

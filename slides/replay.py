@@ -15,6 +15,7 @@ from PIL import Image
 
 from .codec import Codec, JpegGeneration
 from .errors import CodecError, PatchError, require
+from .jpeg2000 import replay_jpeg2000, why_not_replayed
 
 SETTLING_ROUNDS = 3  # of the sample slide's two generations; measured, see `replay`
 
@@ -48,14 +49,16 @@ def replay(
         Patches of the same shape; the input is left alone.
 
     Raises:
-        CodecError: If the slide is JPEG 2000.
+        CodecError: If the slide is JPEG 2000 of a kind that cannot be repeated.
         PatchError: If ``pixels`` are not such patches.
     """
     require(rounds >= 1, "rounds", "at least 1", rounds)
-    result = _checked(codec, pixels).copy()
-    x, y = (np.broadcast_to(np.asarray(place, np.int64), len(result)) for place in (x_level0, y_level0))
-    for generation in codec.generations * rounds:
-        result = _through(generation, result, x, y)
+    result = _checked(codec, pixels)
+    x, y = _places(len(result), x_level0, y_level0)
+    for _ in range(rounds):
+        for generation in codec.generations[:-1]:
+            result = _through(generation, result, x, y)
+        result = _last(codec, result, x, y)
     return result
 
 
@@ -63,11 +66,7 @@ def transcode(
     codec: Codec, pixels: NDArray[np.uint8], x_level0: ArrayLike = 0, y_level0: ArrayLike = 0
 ) -> NDArray[np.uint8]:
     """As :func:`replay`, through the last generation only."""
-    result = _checked(codec, pixels).copy()
-    if codec.kind == "lossless":
-        return result
-    x, y = (np.broadcast_to(np.asarray(place, np.int64), len(result)) for place in (x_level0, y_level0))
-    return _through(codec.last, result, x, y)
+    return _last(codec, _checked(codec, pixels), *_places(len(pixels), x_level0, y_level0))
 
 
 def matched_codec(codec: Codec) -> Codec:
@@ -76,11 +75,9 @@ def matched_codec(codec: Codec) -> Codec:
     Raises:
         CodecError: If it cannot be replayed, with the reason.
     """
-    if codec.kind == "jpeg2000":
-        raise CodecError(
-            "the slide is JPEG 2000: its tiles were cut to a byte budget by an encoder whose rate control cannot be "
-            "repeated on a patch, so real and generated patches cannot be matched; use a JPEG or a lossless slide."
-        )
+    reason = "" if codec.jpeg2000 is None else why_not_replayed(codec.jpeg2000)
+    if reason:
+        raise CodecError(f"the slide is JPEG 2000 and cannot be matched: {reason}; use a JPEG or a lossless slide.")
     return codec
 
 
@@ -88,7 +85,17 @@ def _checked(codec: Codec, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     matched_codec(codec)
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
         raise PatchError(f"patches must be uint8 of shape (n, h, w, 3), got {pixels.dtype} of shape {pixels.shape}.")
-    return pixels
+    return pixels.copy()
+
+
+def _last(codec: Codec, pixels: NDArray[np.uint8], x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.uint8]:
+    if codec.jpeg2000 is not None:
+        return replay_jpeg2000(codec.jpeg2000, (codec.tile_width, codec.tile_height), pixels, x, y)
+    return _through(codec.last, pixels, x, y) if codec.generations else pixels
+
+
+def _places(count: int, x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.broadcast_to(np.asarray(x, np.int64), count), np.broadcast_to(np.asarray(y, np.int64), count)
 
 
 def _through(
