@@ -33,7 +33,8 @@ STANDARD_LUMINANCE: Table = (
     49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
 )  # fmt: skip
 
-_JPEG, _OLD_JPEG = 7, 6
+_JPEG = 7
+_YCBCR = 6  # TIFF's photometric number; what a JPEG file without markers means
 _JPEG2000 = {33003: "ycbcr", 33004: "rgb", 33005: "rgb", 34712: "rgb"}  # Aperio's numbers, and the registered one
 _LOSSLESS = frozenset({1, 5, 8, 32773, 32946, 50000})  # none, LZW, Deflate, PackBits, Deflate, Zstandard
 _PHOTOMETRIC: dict[int, Transform] = {2: "rgb", 6: "ycbcr"}
@@ -165,6 +166,23 @@ def read_codec(path: Path | str) -> Codec:
         raise CodecError(f"{path.name}: {err}") from err
     except (tifffile.TiffFileError, OSError, struct.error, IndexError, KeyError, ValueError) as err:
         raise CodecError(f"{path.name}: its codec can be read from TIFF-based slides only ({err}).") from err
+
+
+def image_codec(path: Path | str) -> Codec | None:
+    """The codec of a plain image file: its JPEG stream's, or ``None`` for the lossless formats.
+
+    Raises:
+        CodecError: If it is a JPEG of a kind that cannot be replayed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in {".jpg", ".jpeg"}:
+        return None
+    try:
+        header = parse_jpeg(path.read_bytes())
+        generation = _generation(header, _YCBCR)
+    except CodecError as err:
+        raise CodecError(f"{path.name}: {err}") from err
+    return Codec("jpeg", (generation,), header.width, header.height)
 
 
 def standard_table(quality: int) -> Table:
