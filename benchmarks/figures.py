@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from histoforensics.forensics.luma import luma
@@ -124,7 +125,7 @@ def generalization_figure(left_out: Mapping[str, Any], same: Mapping[str, Any]) 
     generators = list(dict.fromkeys(name for row in same.values() for name in row))
     with mpl.rc_context(_STYLE):
         size = (WIDTH_IN, 1.1 + 0.42 * len(detectors))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.12))
         panels = np.atleast_1d(figure.subplots(1, max(1, len(generators)), sharey=True))
         for axes, generator in zip(panels, generators, strict=False):
             _share_axis(axes, detectors, "AUC")

@@ -243,4 +243,6 @@ def _nested(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pretty(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """Indented JSON with each list of plain values on one line: a quantisation table has 64 of them."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return re.sub(r"\[\s+([^\[\]{}]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)

@@ -140,6 +140,7 @@ def test_deep_facts_are_folded_and_shallow_ones_stand_in_a_list(page):
     summaries = [tag for tag, _ in page.elements].count("details")
     assert summaries == 2  # what was replayed, and the run card
     assert '"quality": 30' in page.text
+    assert '"phase": [7, 0]' in page.text
     assert "Train positions" in page.text
 
 
