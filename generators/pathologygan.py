@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from histoforensics.slides import require
 
-from .layers import NoiseMode, instance_norm, lrelu, noise_map, stages
+from .layers import NoiseMode, channels_last, instance_norm, lrelu, noise_map, stages
 from .spectral import SpectralConv2d, SpectralDown, SpectralLinear, SpectralUp
 
 FIRST_SIDE = 7
@@ -286,7 +286,7 @@ class PathologyGANDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n,)."""
-        x = images
+        x = channels_last(images)
         for block in self.blocks:
             x = block(x)
         x = lrelu(self.dense(x.permute(0, 2, 3, 1).flatten(1)))  # channels last, as the published weights have it

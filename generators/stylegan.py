@@ -33,6 +33,7 @@ from .layers import (
     EqualLinear,
     NoiseMode,
     channels_at,
+    channels_last,
     instance_norm,
     lrelu,
     minibatch_stddev,
@@ -234,7 +235,7 @@ class StyleGANDiscriminator(nn.Module):
     def forward(self, images: Tensor, lod: float = 0.0) -> Tensor:
         """Return logits (n,); at ``lod`` only the layers of that size and below take part."""
         whole, share = split_lod(lod, self.config.max_lod)
-        images = mean_down(images, 2**whole)
+        images = channels_last(mean_down(images, 2**whole))
         x = lrelu(self.from_rgb[whole](images))
         for k in range(whole, len(self.blocks)):
             x = self.blocks[k](x)

@@ -28,6 +28,7 @@ from .layers import (
     EqualLinear,
     NoiseMode,
     channels_at,
+    channels_last,
     lrelu,
     minibatch_stddev,
     noise_map,
@@ -259,7 +260,7 @@ class StyleGAN2Discriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (n,)."""
-        x = self.from_rgb(images)
+        x = self.from_rgb(channels_last(images))
         for block in self.blocks:
             x = block(x)
         x = self.conv(minibatch_stddev(x, MBSTD_GROUP))
