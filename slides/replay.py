@@ -17,7 +17,9 @@ from .codec import Codec, JpegGeneration
 from .errors import CodecError, PatchError, require
 from .jpeg2000 import replay_jpeg2000, why_not_replayed
 
-SETTLING_ROUNDS = 3  # of the sample slide's two generations; measured, see `replay`
+# After as many rounds of the sample slide's two generations, block statistics on both grids no longer tell how many a
+# patch had before (AUC 0.51; 0.98 after two, 0.79 after three), and spectra tell it no more after three (0.50).
+SETTLING_ROUNDS = 5
 
 _MAX_ROWS = 60_000  # a JPEG holds 65,535: patches are stacked and coded together
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2}
