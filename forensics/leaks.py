@@ -23,7 +23,7 @@ def split_digest(digests: Iterable[str]) -> str:
 
 
 def refuse_overlap(name: str, digests: Iterable[str], other: str, other_digests: Iterable[str]) -> None:
-    """Raise if two splits share a patch, byte for byte.
+    """Raise if two sets, splits or classes, share a patch, byte for byte.
 
     Raises:
         PatchError: The sentence counts the shared patches and shows the first.
@@ -32,7 +32,8 @@ def refuse_overlap(name: str, digests: Iterable[str], other: str, other_digests:
     if shared:
         many = "1 patch is" if len(shared) == 1 else f"{len(shared)} patches are"
         raise PatchError(
-            f"{many} in both the {name} and the {other} split (sha256 {shared[0][:12]}); split by slide or block."
+            f"{many} in both the {name} and the {other} patches (sha256 {shared[0][:12]}); "
+            "each patch may stand on one side only."
         )
 
 

@@ -71,13 +71,14 @@ def train_detector(
 
     Raises:
         DetectorError: If no detector has that name.
-        PatchError: If a class is missing, sizes differ, or a patch or a real patch's group is in both splits.
+        PatchError: If a class is missing, sizes differ, a patch is in both classes or splits, or a real group in both splits.
     """
     started = time.time()
     kind = detector_class(name)
     pixels, labels, groups = _stack(name, data.real, data.fake, data.real_groups, data.fake_groups)
     for part in (data.calibration_real, data.calibration_fake):
         check_pixels(part, pixels.shape[1], name)
+    refuse_overlap("real", sha256_of_patches(data.real), "fake", sha256_of_patches(data.fake))
     splits = data.splits()
     refuse_overlap("training", splits["training"], "calibration", splits["calibration"])
     _refuse_shared_groups(data.real_groups, data.calibration_real_groups)
