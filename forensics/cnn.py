@@ -12,13 +12,11 @@ import copy
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Self, assert_never
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -26,13 +24,12 @@ from histoforensics.slides import require
 from histoforensics.slides.progress import Progress
 
 from .augment import GENTLE, Augmentation, augment
+from .batches import balanced_batches, random_crops, validation_split
 from .detector import FAKE, REAL, Detector, Groups, Labels, Pixels, check_training
 from .leaks import as_groups
 from .metrics import auc
 
-Rows = npt.NDArray[np.intp]
 Precision = Literal["auto", "bfloat16", "float32"]
-CROP_GRID = 8  # px: crops keep the phase of the JPEG grid and of a network's strides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,55 +238,6 @@ def _check(
     losses = np.logaddexp(0, -signed)
     loss = (losses[labels == REAL].mean() + losses[labels == FAKE].mean()) / 2
     return Check(step, round(float(loss), 6), round(auc(labels, out), 6))
-
-
-def validation_split(labels: Labels, groups: Groups, share: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """Which patches (n,) are set apart: ``share`` of each class, real tissue in whole groups.
-
-    A group with real patches goes with all it has. A group of fakes alone is a generator: a share of each is set
-    apart, since one that is only validated on would never be learned. Reals of one single group are split by patch.
-    """
-    codes = np.unique(np.asarray([str(g) for g in groups.tolist()]), return_inverse=True)[1]
-    held_out = np.zeros(len(labels), dtype=bool)
-    tissue = np.unique(codes[labels == REAL])
-    wanted = share * (labels == REAL).sum()
-    for group in rng.permutation(tissue)[:-1]:  # one group at least is left to learn from
-        if (held_out & (labels == REAL)).sum() >= wanted:
-            break
-        held_out |= codes == group
-    for label in (REAL, FAKE):
-        for group in np.unique(codes[labels == label]):
-            loose = np.flatnonzero((codes == group) & (labels == label))
-            if (label == REAL and len(tissue) == 1) or (label == FAKE and group not in tissue):
-                held_out[rng.permutation(loose)[: round(share * len(loose))]] = True
-    for label in (REAL, FAKE):  # tiny or lopsided sets: each class is in both parts
-        mine = np.flatnonzero(labels == label)
-        if held_out[mine].all() or not held_out[mine].any():
-            held_out[rng.choice(mine)] ^= True
-    return held_out
-
-
-def balanced_batches(labels: Labels, rows: Rows, batch: int, rng: np.random.Generator) -> Iterator[Rows]:
-    """Endless batches of ``rows``, half real and half fake, each class in a fresh random order when it runs out."""
-    streams = [_endless(rows[labels[rows] == label], rng) for label in (REAL, FAKE)]
-    while True:
-        yield np.asarray([next(stream) for stream in streams for _ in range(batch // 2)], dtype=np.intp)
-
-
-def _endless(rows: Rows, rng: np.random.Generator) -> Iterator[np.intp]:
-    while True:
-        yield from rng.permutation(rows)
-
-
-def random_crops(pixels: Pixels, rows: Rows, crop_px: int | None, rng: np.random.Generator) -> Pixels:
-    """One crop (crop_px, crop_px) of each of ``rows``, at random on the 8-px grid; whole patches where none fits."""
-    height, width = pixels.shape[1:3]
-    if crop_px is None or crop_px >= min(height, width):
-        return np.ascontiguousarray(pixels[rows])
-    tops = CROP_GRID * rng.integers(0, (height - crop_px) // CROP_GRID + 1, len(rows))
-    lefts = CROP_GRID * rng.integers(0, (width - crop_px) // CROP_GRID + 1, len(rows))
-    places = zip(rows, tops, lefts, strict=True)
-    return np.stack([pixels[row, top : top + crop_px, left : left + crop_px] for row, top, left in places])
 
 
 def one_cycle(done: float, warmup: float) -> float:
