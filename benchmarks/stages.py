@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -35,8 +34,7 @@ def stage(folder: Path, fields: Mapping[str, Any], make: Callable[[Path], object
     done = folder / STAGE_FILE
     if done.is_file() and done.read_text() == key:
         return folder
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    partial = folder.with_name(f"{folder.name}.partial-{digest}")
+    partial = folder.with_name(f"{folder.name}.partial-{hashlib.sha256(key.encode()).hexdigest()[:12]}")
     for stale in folder.parent.glob(f"{folder.name}.partial-*"):
         if stale != partial:
             shutil.rmtree(stale)
@@ -45,5 +43,10 @@ def stage(folder: Path, fields: Mapping[str, Any], make: Callable[[Path], object
     (partial / STAGE_FILE).write_text(key)
     if folder.exists():
         shutil.rmtree(folder)
-    os.replace(partial, folder)
+    partial.replace(folder)
     return folder
+
+
+def digest(value: Any) -> str:
+    """The sha256 of a JSON value, to stand for it in a key."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,292 @@
+"""The main job: real tissue and fakes in, detectors trained and judged beside the published pathologist, a report out.
+
+::
+
+    out/
+    ├── report.html  results.json  confusion.csv  scores.parquet
+    ├── exam/          the exam and its answer key
+    ├── detectors/     one folder a detector, for `load_detector`
+    ├── figures/
+    └── work/          finished stages; a second run uses what is still valid
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from histoforensics.forensics import CONTROLS
+from histoforensics.forensics.placebo import Placebo
+from histoforensics.generators import LoadedGenerator, fit, load_generator, preset, sample_patchset
+from histoforensics.generators.presets import COMPACT_PX
+from histoforensics.slides import PatchSet, Progress, run_card
+
+from .config import BenchmarkConfig
+from .exam import Exam, Marks, exam_size
+from .examiner import build_exam
+from .figures import write_figures
+from .gates import codec_gate, path_placebo, read_gate, write_gate
+from .generalization import HeldOut, auc_matrix, in_domain, leave_one_out, same_generator
+from .learning import CODEC_POLICY, RAW_POLICY, Narrator, School, is_cnn
+from .material import EXAM_REALS, SAMPLES, Material, write_fakes, write_real
+from .readers import ReaderKind
+from .report import FIGURES, write_report
+from .results import GeneratorFacts, assemble, exam_scores, write_results
+from .sources import Fakes, open_fakes, open_tissue
+from .stages import digest, stage
+
+TITLES = {"stylegan": "StyleGAN", "stylegan2": "StyleGAN2", "pathologygan": "PathologyGAN"}  # as the paper writes them
+PUBLISHED_KIMG = {"stylegan": 25_000.0, "stylegan2": 25_000.0, "pathologygan": 3_600.0}
+PUBLISHED_N_REAL = 30  # of the exam of 2020, beside as many fakes
+
+
+def _nothing(done: int, total: int, note: str = "") -> None:
+    pass
+
+
+@contextmanager
+def _silent(_: str) -> Iterator[Progress]:
+    yield _nothing
+
+
+def run_benchmark(config: BenchmarkConfig, out: Path | str, *, narrate: Narrator = _silent) -> dict[str, Any]:
+    """Run the benchmark, or what is still missing of it, and return the content of results.json.
+
+    Args:
+        config: What to run.
+        out: Its folder; may hold an earlier run, finished or killed.
+        narrate: Gives a progress callback for each stage, by title.
+
+    Raises:
+        HistoforensicsError: In one sentence, where an input cannot be used; what was finished is kept.
+    """
+    return _Benchmark(config, Path(out), narrate).run()
+
+
+class _Benchmark:
+    """One run: each stage is a folder under ``work`` whose key holds all that it depends on."""
+
+    def __init__(self, config: BenchmarkConfig, out: Path, narrate: Narrator) -> None:
+        self.config, self.out, self.narrate = config, out, narrate
+        self.work = out / "work"
+        self.started = time.time()
+        with narrate("Opening the tissue") as progress:
+            self.given = open_fakes(config, progress)
+            self.tissue = open_tissue(config, self.given, progress)
+        self.tissue_key = digest(self.tissue.facts())
+
+    def run(self) -> dict[str, Any]:
+        self.out.mkdir(parents=True, exist_ok=True)
+        generators = self.given or self._train_generators()
+        folders = {name: self._sample(name, source) for name, source in generators.items()}
+        matched, raw = self._material(folders, matched=True), self._material(folders, matched=False)
+        homes = (self.out / "detectors", self.work / "detectors")
+        school = School(self.config, self.tissue, matched, homes, CODEC_POLICY, self.narrate)
+        test = _held_out(matched)
+        seen = same_generator(self.names, test, school.train)
+        unseen = leave_one_out(self.names, test, school.train)
+        exam = self._exam(matched)
+        marks = self._marks(exam, school)
+        seed = self.config.seed
+        results = assemble(
+            exam=exam,
+            marks=marks,
+            generalization=auc_matrix(unseen, seed=seed),
+            same_generator=auc_matrix(seen, seed=seed),
+            in_domain=in_domain(seen, seed=seed),
+            placebo=self._placebos(),
+            raw_placebo=self._codec_gates(),
+            run=run_card(self._public_config(), {"tissue": self.tissue_key}, started=self.started),
+            generators={name: self._generator_facts(name, source) for name, source in generators.items()},
+            splits=self.tissue.facts() | {"patches": _counts(matched)},
+            codec={"policy": CODEC_POLICY, "codec": self.tissue.facts()["codec"], "unmatched": self._raw(raw)},
+            not_fair=self._not_fair(generators),
+        )
+        write_results(self.out, results, [seen, unseen, exam_scores(exam, marks)])
+        with self.narrate("Writing the report"):
+            fakes = {name: roles["exam"].pixels() for name, roles in matched.fakes.items()}
+            write_figures(self.out / FIGURES, results, exam, matched.real["exam"].pixels(), fakes)
+            write_report(self.out)
+        return results
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Detectors first, then the controls that stand beside them."""
+        return [*self.config.detectors, *CONTROLS]
+
+    # -- generators and fakes -------------------------------------------------------------------------------------
+
+    def _train_generators(self) -> dict[str, Fakes]:
+        return {TITLES[family]: self._train_generator(family) for family in self.config.families}
+
+    def _train_generator(self, family: str) -> LoadedGenerator:
+        px = _resolution(COMPACT_PX[family], self.tissue.patch_px)
+        config = preset(family, "compact", resolution=px, seed=self.config.seed)
+        data = self.tissue.crop_source(px)
+        seconds = self.config.generator_seconds
+
+        def make(folder: Path) -> None:
+            with self.narrate(f"Training {family} for {seconds:.0f} s") as progress:
+                began = time.monotonic()
+
+                def by_time(done: int, total: int, note: str = "") -> None:  # noqa: ARG001 - time is what runs out
+                    progress(min(round(time.monotonic() - began), round(seconds)), round(seconds), note)
+
+                fit(data, config, folder, budget_seconds=seconds, device=self.config.device, progress=by_time)
+
+        fields = {"data": data.to_json(), "config": config.to_json(), "seconds": seconds}
+        return load_generator(stage(self.work / "generators" / family, fields, make), self.config.device)
+
+    def _sample(self, name: str, source: Fakes) -> PatchSet:
+        if isinstance(source, PatchSet):
+            return source
+
+        def make(folder: Path) -> None:
+            with self.narrate(f"Sampling {name}") as progress:
+                sample_patchset(source, SAMPLES, folder, seed=self.config.seed, overwrite=True, progress=progress)
+
+        fields = {"checkpoint": source.sha256, "seed": self.config.seed, "count": SAMPLES}
+        return PatchSet.open(stage(self.work / "sampled" / name, fields, make))
+
+    def _material(self, sampled: Mapping[str, PatchSet], *, matched: bool) -> Material:
+        base = self.work / ("matched" if matched else "raw")
+        key = {"tissue": self.tissue_key, "seed": self.config.seed, "matched": matched}
+        fakes = {}
+        with self.narrate("Cutting and matching patches" if matched else "Cutting unmatched patches") as progress:
+            real = stage(base / "real", key, lambda to: write_real(self.tissue, to, self.config.seed, matched=matched))
+            for number, (name, patches) in enumerate(sampled.items()):
+                fields = key | {"fakes": digest(list(patches.table["sha256"])), "name": name}
+
+                def make(to: Path, name: str = name, patches: PatchSet = patches) -> None:
+                    write_fakes(name, patches, self.tissue, to, self.config.seed, matched=matched)
+
+                fakes[name] = stage(base / "fakes" / name, fields, make)
+                progress(number + 1, len(sampled), name)
+        return Material.open(real, fakes)
+
+    # -- detectors and gates ----------------------------------------------------------------------------------------
+
+    def _raw(self, material: Material) -> dict[str, Any]:
+        """In-domain AUC where nothing was matched: what the codec alone is worth. Quick detectors and controls only."""
+        homes = (self.work / "raw" / "detectors",) * 2
+        school = School(self.config, self.tissue, material, homes, RAW_POLICY, self.narrate)
+        quick = [name for name in self.names if not is_cnn(name)]
+        scores = same_generator(quick, _held_out(material), school.train)
+        return {name: cell.to_json() for name, cell in in_domain(scores, seed=self.config.seed).items()}
+
+    def _placebos(self) -> dict[str, Placebo]:
+        """Each detector retrained on real against other real that took the fakes' whole path: it must find nothing."""
+        return {
+            name: self._gate("placebo", name, self.tissue_key, partial(path_placebo, self.tissue))
+            for name in self.config.detectors
+        }
+
+    def _codec_gates(self) -> dict[str, Placebo]:
+        """The same on lossless tissue where only one class is compressed: the quick detectors must find that."""
+        px = self.tissue.patch_px
+        return {
+            name: self._gate("codec-gate", name, px, partial(codec_gate, px))
+            for name in self.config.detectors
+            if not is_cnn(name)
+        }
+
+    def _gate(self, kind: str, name: str, key: object, measure: Callable[..., Placebo]) -> Placebo:
+        budget = self.config.cnn_seconds if is_cnn(name) else None
+
+        def make(folder: Path) -> None:
+            with self.narrate(f"{kind.capitalize()} of {name}") as progress:
+                write_gate(folder, measure(name, seed=self.config.seed, budget_seconds=budget, progress=progress))
+
+        fields = {"name": name, "key": key, "seed": self.config.seed, "budget": budget}
+        return read_gate(stage(self.work / kind / name, fields, make))
+
+    # -- exam and results -------------------------------------------------------------------------------------------
+
+    def _exam(self, material: Material) -> Exam:
+        reals, fakes = material.real[EXAM_REALS], {name: roles["exam"] for name, roles in material.fakes.items()}
+        n_real, each = exam_size(len(fakes), len(reals), target=PUBLISHED_N_REAL)
+
+        def make(folder: Path) -> None:
+            with self.narrate("Matching the exam's patches"):
+                build_exam(
+                    reals, fakes, folder, n_real=n_real, n_per_generator=each, seed=self.config.seed, overwrite=True
+                )
+
+        patches = [list(one.table["sha256"]) for one in (reals, *fakes.values())]
+        fields = {"patches": digest(patches), "seed": self.config.seed, "n": [n_real, each]}
+        return Exam.open(stage(self.out / "exam", fields, make))
+
+    def _marks(self, exam: Exam, school: School) -> dict[str, Marks]:
+        kinds = {name: ReaderKind.CONTROL if name in CONTROLS else ReaderKind.DETECTOR for name in self.names}
+        every = tuple(school.material.fakes)
+        return {name: exam.mark(school.train(name, every), name, kind) for name, kind in kinds.items()}
+
+    def _generator_facts(self, name: str, source: Fakes) -> GeneratorFacts:
+        if isinstance(source, PatchSet):
+            return GeneratorFacts(source="given as a folder of patches")
+        trained_here = name not in self.given
+        return GeneratorFacts(
+            source="trained in this run" if trained_here else "given as a checkpoint",
+            resolution_px=int(source.module.resolution),
+            seconds=source.card.get("seconds"),
+            kimg=_kimg(source.card.get("images")),
+            published_kimg=PUBLISHED_KIMG.get(source.config.family),
+            parameters_g=sum(p.numel() for p in source.module.parameters()),
+            checkpoint_sha256=source.sha256,
+            psi=1.0,
+            noise="random",
+        )
+
+    def _not_fair(self, generators: Mapping[str, Fakes]) -> str | None:
+        """Rule 9: fakes of other tissue make every detector a tissue detector."""
+        if self.config.same_source:
+            return None
+        foreign = [name for name, source in generators.items() if not self._same_tissue(source)]
+        if not foreign:
+            return None
+        return (
+            f"nothing shows that the fakes of {', '.join(foreign)} were generated from the real tissue given "
+            f"({self.tissue.name}); a detector may tell the tissues apart instead of real from fake. If they were, say "
+            "so with --same-source."
+        )
+
+    def _same_tissue(self, source: Fakes) -> bool:
+        if isinstance(source, PatchSet):
+            return False
+        px = int(source.module.resolution)
+        return bool(source.card.get("data", {}).get("digest") == self.tissue.crop_source(px).digest)
+
+    def _public_config(self) -> dict[str, Any]:
+        return asdict(self.config) | {"fake": {name: path.name for name, path in self.config.fake.items()}}
+
+    def _inputs(self) -> dict[str, str]:
+        return {"tissue": self.tissue_key}
+
+
+def _held_out(material: Material) -> HeldOut:
+    return HeldOut.of(material.real["exam"], {name: roles["exam"] for name, roles in material.fakes.items()})
+
+
+def _resolution(compact_px: int, patch_px: int) -> int:
+    """The family's size, doubled or halved until it is the least that holds the judged patch."""
+    while compact_px // 2 >= patch_px:
+        compact_px //= 2
+    while compact_px < patch_px:
+        compact_px *= 2
+    return compact_px
+
+
+def _counts(material: Material) -> dict[str, Any]:
+    return {
+        "real": {role: len(patches) for role, patches in material.real.items()},
+        "fake": {name: {role: len(p) for role, p in roles.items()} for name, roles in material.fakes.items()},
+    }
+
+
+def _kimg(images: object) -> float | None:
+    return images / 1000 if isinstance(images, int) else None

@@ -1,0 +1,65 @@
+"""Opens what the user named: slides or images as tissue, folders or checkpoints as fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from histoforensics.generators import LoadedGenerator, load_generator
+from histoforensics.slides import PatchError, PatchSet, Progress, Slide, sample_slide
+from histoforensics.slides.codec import image_codec
+from histoforensics.slides.images import IMAGE_SUFFIXES
+
+from .config import BenchmarkConfig
+from .tissue import FolderTissue, SlideTissue, Tissue, judged_size
+
+SLIDE_PATCH_PX = 112  # 56 um at the sample slide's 0.499 um/px: near the field of the paper's patches
+
+Fakes = PatchSet | LoadedGenerator
+
+
+def open_fakes(config: BenchmarkConfig, progress: Progress | None = None) -> dict[str, Fakes]:
+    """Each named set of fakes: a generator's checkpoint, a patch set, or a folder of images."""
+    return {
+        name: load_generator(path, config.device) if _is_checkpoint(path) else _open_images(path, "fake", progress)
+        for name, path in config.fake.items()
+    }
+
+
+def open_tissue(config: BenchmarkConfig, fakes: Mapping[str, Fakes], progress: Progress | None = None) -> Tissue:
+    """The real tissue, split, with the judged size that it and the fakes allow.
+
+    Raises:
+        SlideError, PatchError: If a path cannot be opened, or slides and folders are mixed.
+    """
+    paths = config.real or (sample_slide(),)
+    for path in paths:
+        if not path.exists():
+            raise PatchError(f"{path.name}: no such slide, folder or image.")
+    folders = [path for path in paths if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES - {".tif", ".tiff"}]
+    sizes = [_edge_px(one) for one in fakes.values()]
+    if not folders:
+        patch_px = config.patch_px or (judged_size(sizes) if sizes else SLIDE_PATCH_PX)
+        return SlideTissue([Slide.open(path, config.mpp) for path in paths], patch_px, progress)
+    if len(folders) < len(paths):
+        raise PatchError("real tissue comes from slides or from folders of images, not from both in one run.")
+    sets = [_open_images(path, "real", progress) for path in paths]
+    sizes += [int(min(patches.table["width"].min(), patches.table["height"].min())) for patches in sets]
+    codecs = [image_codec(patches.root / str(file)) for patches in sets for file in patches.table["file"]]
+    return FolderTissue(sets, config.patch_px or judged_size(sizes), codecs)
+
+
+def _open_images(path: Path, label: str, progress: Progress | None) -> PatchSet:
+    if not path.exists():
+        raise PatchError(f"{path.name}: no such folder of {label} patches.")
+    return PatchSet.open(path, label="fake" if label == "fake" else "real", progress=progress)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return path.suffix == ".safetensors" or (path / "generator.safetensors").is_file()
+
+
+def _edge_px(fakes: Fakes) -> int:
+    if isinstance(fakes, LoadedGenerator):
+        return int(fakes.module.resolution)
+    return int(min(fakes.table["width"].min(), fakes.table["height"].min()))
