@@ -84,7 +84,8 @@ def load_generator(path: Path | str, device: str = "cpu") -> LoadedGenerator:
         ) from err
     if not known:
         raise CheckpointError(f"{file.name} is of the format {card['format']!r}, but this version reads {FORMAT!r}.")
-    G, _ = FAMILIES[config.family].build(config.network, seed=0)  # a seed leaves the global stream alone
+    network = config.network_at(float(card["lod"]))
+    G, _ = FAMILIES[config.family].build(network, seed=0)  # a seed leaves the global stream alone
     _fill(G, tensors, file.name)
     name = path.resolve().name if path.is_dir() else path.stem
     module = G.to(device).eval().requires_grad_(False)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 from histoforensics.slides import ConfigError, require
 
@@ -12,10 +12,16 @@ from .augment import Orientations, check_policy
 from .data import Order
 from .families import FAMILIES, NetworkConfig
 
+Precision = Literal["fp32", "bf16"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """Progressive growing: each resolution is trained stable, then the next one fades in (Karras et al. 2018)."""
+    """Growing: each resolution is trained stable, then the next one fades in (Karras et al. 2018).
+
+    StyleGAN fades as published. The other two do not grow as published; with a growth they are rebuilt at each new
+    resolution from the weights of the one before, without a fade (`warmstart`).
+    """
 
     initial_px: int = 8
     stable_kimg: float = 600.0
@@ -24,9 +30,17 @@ class Growth:
 
     def __post_init__(self) -> None:
         require(self.initial_px >= 4, "initial_px", "at least 4", self.initial_px)
-        require(self.stable_kimg >= 0, "stable_kimg", "at least 0", self.stable_kimg)
-        require(self.fade_kimg > 0, "fade_kimg", "above 0", self.fade_kimg)
+        require(self.stable_kimg > 0, "stable_kimg", "above 0", self.stable_kimg)
+        require(self.fade_kimg >= 0, "fade_kimg", "at least 0", self.fade_kimg)
         require(self.reread_steps >= 1, "reread_steps", "at least 1", self.reread_steps)
+
+    def halvings(self, resolution: int) -> int:
+        """How many halvings below ``resolution`` the run begins."""
+        return max((resolution // self.initial_px).bit_length() - 1, 0)
+
+    def images(self, resolution: int) -> int:
+        """Images after which the full size is reached."""
+        return round(1000 * self.halvings(resolution) * (self.stable_kimg + self.fade_kimg))
 
     def lod(self, images: int, resolution: int) -> float:
         """How many halvings below ``resolution`` the networks work after ``images`` images; 0 is full size.
@@ -34,10 +48,9 @@ class Growth:
         >>> [Growth().lod(n * 1000, 256) for n in (0, 600, 900, 1200, 6000)]
         [5.0, 5.0, 4.5, 4.0, 0.0]
         """
-        start = (resolution // self.initial_px).bit_length() - 1
         cycle, rest = divmod(images / 1000, self.stable_kimg + self.fade_kimg)
-        fading = max(rest - self.stable_kimg, 0.0) / self.fade_kimg
-        return max(start - cycle - fading, 0.0)
+        fading = max(rest - self.stable_kimg, 0.0) / self.fade_kimg if self.fade_kimg else 0.0
+        return max(self.halvings(resolution) - cycle - fading, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +86,8 @@ class TrainConfig:
     orientations: Orientations = "none"
     diff_augment: tuple[str, ...] = ()
     order: Order = "auto"
+    precision: Precision = "fp32"  # bf16: autocast in the phases that take no gradient of a gradient
+    channels_last: bool = False  # memory layout: quicker convolutions on a CPU, rounded in another order
     snapshot_kimg: float = 10.0
     grid_side: int = 6  # sample grids show the square of this many images
     stated: tuple[tuple[str, str, str], ...] = ()  # (setting, as the paper states it, as it takes effect here)
@@ -92,9 +107,12 @@ class TrainConfig:
         for batch in (self.batch, *(size for _, size in self.batch_at)):
             whole = self.micro_batch is None or (self.micro_batch >= 1 and batch % self.micro_batch == 0)
             require(whole, "micro_batch", f"a divisor of the batch, {batch}", self.micro_batch)
+        require(self.precision in get_args(Precision), "precision", "fp32 or bf16", self.precision)
         check_policy(self.diff_augment)
-        if self.growth is not None:
-            require(self.family == "stylegan", "growth", "none except for stylegan, the one that grows", self.growth)
+        if self.growth is not None and self.family != "stylegan":
+            require(
+                self.growth.fade_kimg == 0, "fade_kimg", "0 but for stylegan, the one that fades", self.growth.fade_kimg
+            )
 
     @property
     def resolution(self) -> int:
@@ -105,6 +123,12 @@ class TrainConfig:
     def is_released(self) -> bool:
         """The published behaviour is kept, quirks included."""
         return getattr(self.network, "variant", "released") == "released"
+
+    def network_at(self, lod: float) -> NetworkConfig:
+        """The network at this stage of growth: StyleGAN holds all its sizes at once, the others are rebuilt."""
+        if self.family == "stylegan":
+            return self.network
+        return replace(self.network, resolution=self.resolution >> int(lod))
 
     def lod(self, images: int) -> float:
         """Halvings below full size after ``images`` images, 0 without growth."""

@@ -168,7 +168,7 @@ def judge(players: Players, images: Tensor, now: Round, config: TrainConfig) -> 
     images = diff_augment(images, config.diff_augment, now.rng, fill=(low + high) / 2)
     D = players.D
     logits: Tensor = D(images, lod=now.lod) if isinstance(D, StyleGANDiscriminator) else D(images)
-    return logits
+    return logits.float()
 
 
 def _fake_for_d(players: Players, now: Round, config: TrainConfig) -> Tensor:

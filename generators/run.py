@@ -19,6 +19,7 @@ from .data import CropSource
 from .families import FAMILIES
 from .phases import Average, Phase, Players, Round, lazy_correction, phases_of
 from .sampling import stream
+from .warmstart import inherit_discriminator, inherit_generator
 
 _INIT, _STEP, _NOISE = 10, 11, 12  # streams of random numbers
 
@@ -34,13 +35,10 @@ class Run:
 
     def __init__(self, data: CropSource, config: TrainConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
-        G, D = FAMILIES[config.family].build(config.network, stream(config.seed, _INIT))
-        G, D = G.to(device).train(), D.to(device).train()
-        average = G if config.ema_kimg is None else copy.deepcopy(G).eval().requires_grad_(False)
-        self.players = Players(G, D, average, torch.zeros((), device=device))
         self.phases = phases_of(config)
-        self.steps = self.images = self.read_images = 0
+        self.steps = self.images = self.read_images = self.lead = 0
         self.lod = config.lod(0)
+        self.players = self._new_players()
         self.skipped: Counter[str] = Counter()
         self.adams = self._new_adams()
 
@@ -68,7 +66,7 @@ class Run:
         tensors |= adam_tensors("adam_G", self.adams["G"]) | adam_tensors("adam_D", self.adams["D"])
         tensors["path_mean"] = players.path_mean
         values = {
-            "steps": self.steps, "images": self.images, "read_images": self.read_images,
+            "steps": self.steps, "images": self.images, "read_images": self.read_images, "lead": self.lead,
             "lod": self.lod, "skipped": dict(self.skipped),
         }  # fmt: skip
         return State(tensors, values)
@@ -79,13 +77,17 @@ class Run:
         Raises:
             CheckpointError: The state is of another run or damaged.
         """
-        players, values = self.players, state.values
+        values = state.values
         try:
-            self.steps, self.images, self.read_images = (int(values[k]) for k in ("steps", "images", "read_images"))
+            self.steps, self.images = int(values["steps"]), int(values["images"])
+            self.read_images, self.lead = int(values["read_images"]), int(values["lead"])
             self.lod, self.skipped = float(values["lod"]), Counter(values["skipped"])
-            players.path_mean = state.tensors["path_mean"].to(self.device)
+            path_mean = state.tensors["path_mean"].to(self.device)
         except (KeyError, TypeError, ValueError) as err:
             raise CheckpointError(f"the saved state is damaged: {err}; delete it to begin again.") from err
+        self.players = players = self._new_players()  # of the size that the run had grown to
+        self.adams = self._new_adams()
+        players.path_mean = path_mean
         fill_module("G", players.G, state)
         fill_module("D", players.D, state)
         if players.G_ema is not players.G:
@@ -93,16 +95,43 @@ class Run:
         fill_adam("adam_G", self.adams["G"], state)
         fill_adam("adam_D", self.adams["D"], state)
 
+    def hurry(self, share: float) -> None:
+        """Be at least so far (0 to 1) on the way to full size: a budget of seconds must not end half-grown."""
+        growth = self.config.growth
+        if growth is not None:
+            due = round(min(share, 1.0) * growth.images(self.config.resolution))
+            self.lead = max(self.lead, due - self.images)
+
     def _follow_schedule(self) -> None:
         growth = self.config.growth
         if growth is None:
             return
         if self.steps % growth.reread_steps == 0:
-            self.read_images = self.images
-        lod, before = self.config.lod(self.read_images), self.lod
-        self.lod = lod
-        if (floor(lod), ceil(lod)) != (floor(before), ceil(before)):
+            self.read_images = self.images + self.lead
+        before, self.lod = self.lod, self.config.lod(self.read_images)
+        if (floor(self.lod), ceil(self.lod)) != (floor(before), ceil(before)):
+            if self.config.network_at(self.lod) != self.config.network_at(before):
+                self._enlarge()
             self.adams = self._new_adams()  # other layers take part: their moments would mislead
+
+    def _enlarge(self) -> None:
+        small = self.players
+        self.players = large = self._new_players()
+        large.path_mean = small.path_mean
+        inherit_generator(large.G, small.G)
+        inherit_discriminator(large.D, small.D)
+        if large.G_ema is not large.G:
+            inherit_generator(large.G_ema, large.G)
+            inherit_generator(large.G_ema, small.G_ema)
+
+    def _new_players(self) -> Players:
+        config, seed = self.config, stream(self.config.seed, _INIT, int(self.lod))
+        layout = torch.channels_last if config.channels_last else torch.contiguous_format
+        G, D = FAMILIES[config.family].build(config.network_at(self.lod), seed)
+        G = G.to(self.device, memory_format=layout).train()  # type: ignore[call-overload]
+        D = D.to(self.device, memory_format=layout).train()  # type: ignore[call-overload]
+        average = G if config.ema_kimg is None else copy.deepcopy(G).eval().requires_grad_(False)
+        return Players(G, D, average, torch.zeros((), device=self.device))
 
     def _new_adams(self) -> dict[Literal["G", "D"], torch.optim.Adam]:
         lr_g, lr_d = self.config.learning_rates(self.lod)
@@ -115,11 +144,17 @@ class Run:
         return torch.optim.Adam(network.parameters(), lr=rate * c, betas=(first**c, second**c), eps=1e-8)
 
     def _real(self, batch: int) -> Tensor:
-        """The step's real images (n, 3, r, r) in the generator's range, halved and blended while growing."""
+        """The step's real images (n, 3, r, r) in the generator's range, as large as the networks are now."""
         crops = self.data.draw(self.config.seed, self.images, batch, self.config.orientations)
-        values = torch.from_numpy(crops).permute(0, 3, 1, 2).to(self.device, torch.float32).contiguous()
-        low, high = self.players.G.value_range
-        return fade_real(values, self.lod) * ((high - low) / 255) + low
+        values = torch.from_numpy(crops).permute(0, 3, 1, 2).to(self.device, torch.float32)
+        G = self.players.G
+        if G.resolution < self.config.resolution:
+            values = F.avg_pool2d(values, self.config.resolution // G.resolution).round()
+        elif self.lod > 0:
+            values = fade_real(values, self.lod)
+        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        low, high = G.value_range
+        return (values * ((high - low) / 255) + low).contiguous(memory_format=layout)
 
     def _update(self, phase: Phase, number: int, real: Tensor) -> float:
         adam, players = self.adams[phase.updates], self.players
@@ -135,9 +170,11 @@ class Run:
                 noise=torch.Generator(self.device).manual_seed(
                     stream(self.config.seed, _NOISE, self.steps, number, part)
                 ),
-                lod=self.lod,
+                lod=self.lod if self.config.family == "stylegan" else 0.0,
             )
-            loss = phase.loss(players, now, self.config) / len(parts)
+            is_reduced = self.config.precision == "bf16" and not phase.is_double
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
+                loss = phase.loss(players, now, self.config) / len(parts)
             (loss * phase.weight).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         gradients = [p.grad for group in adam.param_groups for p in group["params"] if p.grad is not None]

@@ -52,7 +52,9 @@ def sample(
     check_sampling(generator.module, psi, noise)
     for first in range(start, start + count, batch):
         numbers = range(first, min(first + batch, start + count))
-        yield draw(generator.module, numbers, seed, psi=psi, noise=noise, lod=generator.lod)
+        images = draw(generator.module, numbers, seed, psi=psi, noise=noise, lod=generator.lod)
+        factor = generator.config.resolution // images.shape[1]  # above 1: the run ended before it was full-grown
+        yield images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def sample_patchset(

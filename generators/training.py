@@ -21,6 +21,8 @@ from .data import CropSource
 from .journal import Journal
 from .run import Run
 
+GROWTH_SHARE = 0.6  # a run with a budget is full-grown when this share of it is spent, however slow the machine
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -51,8 +53,8 @@ def fit(
         data: Crops of the network's resolution.
         config: The run. A resumed run must have the same one, save for how long it is and how often it saves.
         out: Folder of the run: generator.safetensors, config.json, run.json, log.jsonl, grids/, state/.
-        budget_seconds: Wall-clock seconds after which this call stops and saves, one step made at least; None: no
-            limit.
+        budget_seconds: Wall-clock seconds after which this call stops and saves, one step made at least. A
+            growing run hurries, to be full-grown at `GROWTH_SHARE` of it. None: no limit.
         device: "cpu" or "cuda".
         progress: Called with (images, images wanted, a note of kimg, images/s and losses).
 
@@ -71,6 +73,8 @@ def fit(
         while run.images < wanted and (
             budget_seconds is None or run.images == first or time.monotonic() - clock < budget_seconds
         ):
+            if budget_seconds is not None:
+                run.hurry((time.monotonic() - clock) / (GROWTH_SHARE * budget_seconds))
             losses = run.step()
             journal.note(losses)
             if progress is not None:
