@@ -143,10 +143,10 @@ def test_a_budget_plans_fewer_steps_and_says_so():
     assert report.seconds < 6  # twice the budget and more, for a machine that stalls
 
 
-def test_the_steps_that_fit_are_whole_checks_at_the_pace_so_far():
-    assert steps_that_fit(10, 2.0, None, 10) == math.inf
-    assert steps_that_fit(10, 2.0, 9.0, 10) == 40  # 2 s a check, 7 s left: three more
-    assert steps_that_fit(10, 20.0, 9.0, 10) == 10  # late already: no more
+def test_the_steps_that_fit_are_those_done_and_those_that_the_time_left_allows():
+    assert steps_that_fit(10, 7.0, 0.5) == 24
+    assert steps_that_fit(10, 7.4, 0.5) == 24
+    assert steps_that_fit(10, -1.0, 0.5) == 10  # late already: no more
 
 
 def test_the_cycle_rises_to_one_and_falls_to_zero():
