@@ -17,7 +17,7 @@ from histoforensics.slides import PatchError
 
 FALSE_POSITIVE_RATE = 0.05  # reals of the calibration split that may be called fake
 MISS_RATE = 0.05  # its fakes that may be called real
-SMALLEST_SCALE = 1e-3  # scores rise with logits even where calibration finds no signal
+SMALLEST_SLOPE = 1e-3  # a standard deviation of logits: scores rise with them even where no signal is found
 RULE = (
     "fake above the smallest score that at most 5 % of the calibration reals exceed, real below the largest score that "
     "at most 5 % of the calibration fakes fall short of, unsure between"
@@ -106,7 +106,7 @@ def probabilities(logits: Floats, scale: float, bias: float) -> npt.NDArray[np.f
 
 
 def platt(real_logits: Floats, fake_logits: Floats) -> tuple[float, float]:
-    """Scale (at least 0.001) and bias of P(fake) = sigmoid(scale * logit + bias), both classes weighted alike.
+    """Scale (above 0) and bias of P(fake) = sigmoid(scale * logit + bias), both classes weighted alike.
 
     Platt's smoothed targets, (n + 1) / (n + 2) in place of 1, keep the answer finite where the classes are separate.
     """
@@ -123,9 +123,8 @@ def platt(real_logits: Floats, fake_logits: Floats) -> tuple[float, float]:
         slope = weight * (special.expit(z) - target)
         return float(value), np.array([slope @ u, slope.sum()])
 
-    bounds = [(SMALLEST_SCALE * spread, None), (None, None)]
-    start = np.array([max(1.0, SMALLEST_SCALE * spread), 0.0])
-    a, b = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
+    bounds = [(SMALLEST_SLOPE, None), (None, None)]
+    a, b = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
     return float(a / spread), float(b - a * x.mean() / spread)
 
 

@@ -69,6 +69,13 @@ class RadialDetector(LinearDetector):
     """Logistic regression on the radial profile, folded into one weight a frequency of the half-spectrum."""
 
     name = "radial-lr"
+    penalties = (
+        1e3,
+        1e2,
+        1e1,
+        1.0,
+        0.1,
+    )  # 80 correlated numbers: JPEG 70 is found at AUC 0.74 with 1e3, 0.93 with 1 (GlaS)
     weights: Tensor  # (N, N // 2 + 1), on ln(|F|^2 + floor)
 
     def __init__(self, patch_px: int, compat: Compat = None) -> None:

@@ -1,4 +1,4 @@
-"""The radial spectrum against a slow loop, closed forms and the published lengths; its detector against scikit-learn."""
+"""The radial spectrum against a slow loop, closed forms and published lengths; its detector against scikit-learn."""
 
 import numpy as np
 import pytest
