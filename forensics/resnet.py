@@ -29,7 +29,7 @@ class ResnetDetector(CnnDetector):
     """
 
     name: ClassVar[str] = "resnet"
-    recipe: ClassVar[CnnRecipe] = CnnRecipe()
+    recipe: ClassVar[CnnRecipe] = CnnRecipe(learning_rate=2e-3)
 
     mean: Tensor
     std: Tensor
