@@ -17,6 +17,7 @@ from PIL import Image
 
 from histoforensics.slides import ExamError, PatchSet, atomic_folder, require
 
+from .draw import draw
 from .exam import ITEMS, KEY, KEY_COLUMNS, ORDER, Exam
 from .matching import Features, colour_and_texture, match, standardise
 
@@ -42,12 +43,14 @@ def build_exam(
     seed: int = 0,
     features: Features = colour_and_texture,
     matched_on: str = "colour and texture",
+    allow_overlap: bool = False,
     overwrite: bool = False,
 ) -> Exam:
     """Freeze an exam into the folder ``out``, which appears whole or not at all.
 
-    The reals are drawn by ``seed`` and dealt to the generators by ``seed``; then each generator's fakes are chosen from
-    all of its candidates so that the sum of distances to its reals is least. No generator picks its tissue first.
+    The reals are drawn by ``seed``, one patch a block as far as the blocks go, and dealt to the generators by ``seed``;
+    then each generator's fakes are chosen from all of its candidates so that the sum of distances to its reals is
+    least. No generator picks its tissue first.
 
     Args:
         real: Disjoint real patches of the judged size, at least ``n_real``.
@@ -58,6 +61,7 @@ def build_exam(
         seed: Of the draw, the names and the order.
         features: Where resemblance is measured: uint8 (n, h, w, 3) to numbers (n, d).
         matched_on: What ``features`` are, in words for the report.
+        allow_overlap: Whether reals may share tissue where there is too little; exam.json then says how many pairs do.
         overwrite: Whether an exam that stands there may be replaced.
 
     Raises:
@@ -65,9 +69,13 @@ def build_exam(
     """
     _check_sizes(real, fakes, n_real, n_per_generator)
     rng = np.random.default_rng(seed)
-    drawn = rng.permutation(len(real))[:n_real]
+    drawn, overlaps = draw(real.table, n_real, rng)
+    if overlaps and not allow_overlap:
+        raise ExamError(
+            f"The real patches {overlaps[0][0]} and {overlaps[0][1]} of {real.root.name} overlap and there are too few "
+            "others; tile with a stride of at least the patch size."
+        )
     chosen = real.table.iloc[drawn].reset_index(drop=True)
-    _check_disjoint(chosen)
     pixels = [real.pixels(drawn)]
     reference = features(pixels[0])
     items = [_Item("real", None, source) for _, source in chosen.iterrows()]
@@ -79,7 +87,8 @@ def build_exam(
             items[target].match, items[target].distance = len(items), float(distance)
             items.append(_Item("fake", generator, candidates.table.iloc[int(row)], int(target), float(distance)))
         pixels.append(every[matches.rows])
-    return _freeze(Path(out), items, np.concatenate(pixels), rng, matched_on, overwrite)
+    told = {"matched_on": matched_on, "overlapping_pairs": len(overlaps)}
+    return _freeze(Path(out), items, np.concatenate(pixels), rng, told, overwrite)
 
 
 def _check_sizes(real: PatchSet, fakes: Mapping[str, PatchSet], n_real: int, n_per_generator: int) -> None:
@@ -109,33 +118,18 @@ def _check_sizes(real: PatchSet, fakes: Mapping[str, PatchSet], n_real: int, n_p
             raise ExamError(f"{name}: {n_per_generator} fakes were asked for, but there are only {len(patches)}.")
 
 
-def _check_disjoint(reals: pd.DataFrame) -> None:
-    """Refuse two real patches that share tissue: the second answer would not be a new one."""
-    placed = reals.dropna(subset=["source_slide", "x_level0", "y_level0"])
-    for slide, here in placed.groupby("source_slide"):
-        x, y, size = (here[name].to_numpy(float) for name in ("x_level0", "y_level0", "width"))
-        near = (abs(x[:, None] - x) < size) & (abs(y[:, None] - y) < size)
-        pairs = np.argwhere(np.triu(near, 1))
-        if len(pairs):
-            first, second = (here["id"].iloc[int(i)] for i in pairs[0])
-            raise ExamError(
-                f"The real patches {first} and {second} of {slide} overlap; "
-                "tile with a stride of at least the patch size."
-            )
-
-
 def _freeze(
     out: Path,
     items: Sequence[_Item],
     pixels: NDArray[np.uint8],
     rng: np.random.Generator,
-    matched_on: str,
+    told: Mapping[str, object],
     overwrite: bool,
 ) -> Exam:
     ids = [rng.bytes(8).hex() for _ in items]
     assert len(set(ids)) == len(ids)
     order = rng.permutation(len(items)) + 1
-    served = [_png(patch) for patch in pixels]
+    served = [encode_item(patch) for patch in pixels]
     digests = [hashlib.sha256(png).hexdigest() for png in served]
     if len(set(digests)) < len(digests):
         raise ExamError(f"{len(digests) - len(set(digests))} of the {len(digests)} patches drawn come twice; keep one.")
@@ -161,8 +155,8 @@ def _freeze(
         for name, png in zip(ids, served, strict=True):
             (work / ITEMS / f"{name}.png").write_bytes(png)
         key.to_parquet(work / KEY, index=False)
-        told = {"patch_px": int(pixels.shape[1]), "matched_on": matched_on, "items": list(key["file"])}
-        (work / ORDER).write_text(json.dumps(told, indent=2) + "\n", "utf-8")
+        public = {"patch_px": int(pixels.shape[1]), **told, "items": list(key["file"])}
+        (work / ORDER).write_text(json.dumps(public, indent=2) + "\n", "utf-8")
     return Exam(out, key)
 
 
@@ -170,7 +164,7 @@ def _known(value: Any) -> str | None:
     return None if pd.isna(value) else str(value)
 
 
-def _png(patch: NDArray[np.uint8]) -> bytes:
+def encode_item(patch: NDArray[np.uint8]) -> bytes:
     """PNG without compression or metadata: equal sizes give equal lengths, so that no file's length tells its class."""
     buffer = io.BytesIO()
     Image.fromarray(patch).save(buffer, "PNG", compress_level=0)

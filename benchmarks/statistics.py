@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from scipy.stats import binomtest, fisher_exact, norm
+from scipy.stats import binom, binomtest, fisher_exact, norm
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep
 
@@ -71,6 +71,17 @@ def least_above_chance(total: int, alpha: float = 0.05) -> int | None:
     """
     candidates = range(total // 2 + 1, total + 1)
     return next((right for right in candidates if binomial_p(right, total) < alpha), None)
+
+
+def power(total: int, accuracy: float, alpha: float = 0.05) -> float:
+    """Chance in [0, 1] that a reader of this true accuracy is seen to beat guessing on ``total`` patches.
+
+    >>> [round(power(60, accuracy), 2) for accuracy in (0.65, 0.70)]
+    [0.56, 0.84]
+    """
+    require(0.5 < accuracy <= 1.0, "accuracy", "above 0.5 and at most 1", accuracy)
+    least = least_above_chance(total, alpha)
+    return 0.0 if least is None else float(binom.sf(least - 1, total, accuracy))
 
 
 def fisher_p(right: int, total: int, other_right: int, other_total: int) -> float:

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from histoforensics.slides import HistoforensicsError
 
-from . import benchmark, detectors, doctor, generators, slides
+from . import benchmark, detectors, doctor, exam, generators, slides
 from .console import fail
 
 
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.add_typer(slides.app, name="slides")
 app.add_typer(generators.app, name="generators")
 app.add_typer(detectors.app, name="detectors")
+app.add_typer(exam.app, name="exam")
 app.command("benchmark")(benchmark.benchmark)
 app.command("doctor")(doctor.doctor)
 

@@ -15,6 +15,7 @@ from histoforensics.benchmarks.examiner import build_exam
 from histoforensics.benchmarks.generalization import Cell
 from histoforensics.benchmarks.readers import ReaderKind
 from histoforensics.benchmarks.results import GeneratorFacts, assemble
+from histoforensics.benchmarks.study_build import build_study
 from histoforensics.slides import PatchSet, PatchSetWriter
 
 GANS = ("StyleGAN", "StyleGAN2", "PathologyGAN")
@@ -129,3 +130,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "limits": ["One slide of one organ."],
     }
     return Run(exam, marks, parts, real, fakes)
+
+
+@pytest.fixture(scope="session")
+def study_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A frozen study of 20 patches, 2 of them shown twice, and 3 for practice; copy it before writing into it."""
+    root = tmp_path_factory.mktemp("study")
+    real = _patches(root / "real", "real", tissue(24, 0), source_slide="skin", mpp=0.5)
+    fakes = {name: _patches(root / name, "fake", tissue(12, 7 + i), generator=name) for i, name in enumerate(GANS[:2])}
+    study = build_study(real, fakes, root / "exam", n_real=10, n_per_generator=5, practice=3, seed=2)
+    return study.root

@@ -174,7 +174,9 @@ def test_too_few_patches_are_refused(tmp_path, real, fakes):
 
 def test_overlapping_or_repeated_reals_are_refused(tmp_path, fakes):
     crowded = _set(tmp_path / "crowded", "real", _patches(35, 0), stride=SIZE - 1)
-    with pytest.raises(ExamError, match="of skin overlap; tile with a stride of at least the patch size"):
+    with pytest.raises(
+        ExamError, match="overlap and there are too few others; tile with a stride of at least the patch size"
+    ):
         build_exam(crowded, fakes, tmp_path / "exam")
     twice = np.repeat(_patches(18, 0), 2, axis=0)
     with pytest.raises(ExamError, match="18 of the 66 patches drawn come twice; keep one"):

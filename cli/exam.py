@@ -1,0 +1,113 @@
+"""`histoforensics exam`: build a study, serve it to readers, import paper marks, grade."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from histoforensics.slides import ConfigError
+
+from .console import out as console
+from .console import progress
+
+if TYPE_CHECKING:
+    from histoforensics.benchmarks.study import Study
+
+app = typer.Typer(no_args_is_help=True, help="People and machines on the same patches.")
+
+
+class Preset(StrEnum):
+    """What a study is by default."""
+
+    STUDY = "study"
+    PAPER = "paper"
+
+
+@app.command()
+def build(
+    real: Annotated[Path, typer.Option(help="Real patches: a patch set or a folder of images.")],
+    fake: Annotated[list[str], typer.Option(help="NAME=FOLDER of one generator's patches; repeatable.")],
+    out: Annotated[Path, typer.Option(help="Folder of the exam.")],
+    n_real: Annotated[int, typer.Option(help="Real patches.")] = 30,
+    n_per_generator: Annotated[int, typer.Option(help="Fakes of each generator.")] = 10,
+    repeats: Annotated[float | None, typer.Option(help="Share shown twice; default 0.1, paper: 0.")] = None,
+    practice: Annotated[int | None, typer.Option(help="Practice items with feedback; default 5, paper: 0.")] = None,
+    preset: Annotated[
+        Preset, typer.Option(help="paper: the exam of 2020; told that half are real, no repeats, no practice.")
+    ] = Preset.STUDY,
+    title: Annotated[str, typer.Option(help="Heads the pages.")] = "Real or generated?",
+    consent: Annotated[Path | None, typer.Option(help="Text that readers agree to; default: the one shipped.")] = None,
+    reasons: Annotated[Path | None, typer.Option(help="YAML of reasons to tick; default: the paper's.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw, the names and the order.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an exam that stands there.")] = False,
+) -> None:
+    """Draw an exam from real and fake patches and freeze it.
+
+    Each fake stands against a real patch that it resembles; the files tell nothing of the class; the key stays apart.
+
+    Example: histoforensics exam build --real real/ --fake StyleGAN2=fakes/ --out exam/ --n-per-generator 30
+    """
+    from histoforensics.benchmarks.study_build import build_study
+    from histoforensics.slides import PatchSet
+
+    paper = preset is Preset.PAPER
+    with progress("Reading patches") as advance:
+        reals = PatchSet.open(real, label="real", progress=advance)
+        sets = {name: PatchSet.open(folder, label="fake", progress=advance) for name, folder in map(_named, fake)}
+    if len(sets) < len(fake):
+        raise ConfigError("--fake names one generator twice.")
+    study = build_study(
+        reals,
+        sets,
+        out,
+        n_real=n_real,
+        n_per_generator=n_per_generator,
+        repeats=(0.0 if paper else 0.1) if repeats is None else repeats,
+        practice=(0 if paper else 5) if practice is None else practice,
+        preset=preset.value,
+        title=title,
+        consent=consent,
+        reasons=reasons,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    for line in _told(study):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"Exam: {out}  Next: histoforensics exam serve {out}", markup=False, soft_wrap=True)
+
+
+def _told(study: Study) -> list[str]:
+    """What was built and what it can show."""
+    from histoforensics.benchmarks.blinding import strongest
+    from histoforensics.benchmarks.statistics import least_above_chance, power
+
+    key, total = study.exam.key, len(study.exam)
+    mix = ", ".join(f"{int((key['generator'] == name).sum())} by {name}" for name in study.exam.generators)
+    cue, found = strongest(study.settings.pixel_controls)
+    least = least_above_chance(total)
+    shows = "no count beats guessing" if least is None else f"{least} right ({least / total:.0%}) beat guessing"
+    return [
+        f"{total} patches of {study.patch_px} px: {int((key['truth'] == 'real').sum())} real, {mix}.",
+        (
+            f"{study.patches_per_block} real per block at most; {study.overlapping_pairs} pairs of real patches overlap; "
+            f"{len(study.settings.repeats)} shown twice, {len(study.practice)} more for practice."
+        ),
+        (
+            "Trivial cues: length and metadata of the files tell nothing; the strongest in the pixels is "
+            f"{cue}, AUC {found:.2f}."
+        ),
+        (
+            f"What this size shows: {shows}; a reader who is right on 70 % of such patches is seen to beat it in "
+            f"{power(total, 0.7):.0%} of exams, one who is right on 65 % in {power(total, 0.65):.0%}."
+        ),
+    ]
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, separator, path = text.partition("=")
+    if not (name and separator and path):
+        raise ConfigError(f"--fake must be NAME=FOLDER, got {text!r}.")
+    return name, Path(path)
