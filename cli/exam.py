@@ -92,7 +92,7 @@ def _told(study: Study) -> list[str]:
     return [
         f"{total} patches of {study.patch_px} px: {int((key['truth'] == 'real').sum())} real, {mix}.",
         (
-            f"{study.patches_per_block} real per block at most; {study.overlapping_pairs} pairs of real patches overlap; "
+            f"{study.patches_per_block} real per block at most; {study.overlapping_pairs} pairs of reals overlap; "
             f"{len(study.settings.repeats)} shown twice, {len(study.practice)} more for practice."
         ),
         (
