@@ -103,6 +103,15 @@ class Slide(AbstractContextManager["Slide"]):
         return tuple(float(factor) for factor in self._handle.level_downsamples)
 
     @property
+    def tile_size(self) -> tuple[int, int] | None:
+        """Width and height of level 0's stored tiles, pixels; ``None`` where the format does not tell."""
+        sizes = [
+            _number(self._handle.properties.get(f"openslide.level[0].tile-{side}")) for side in ("width", "height")
+        ]
+        known = [int(size) for size in sizes if size is not None and size >= 1]
+        return (known[0], known[1]) if len(known) == 2 else None
+
+    @property
     def mpp_or_none(self) -> float | None:
         """Micrometres per level-0 pixel, or ``None`` where neither the caller nor the file says it plausibly."""
         if self._mpp is not None:

@@ -1,0 +1,186 @@
+"""Where on a slide is generated tissue: one pass over the slide, every detector on every patch of tissue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histoforensics.slides import DetectorError, Slide, require, tissue_mask
+from histoforensics.slides.progress import Progress
+
+from .detector import Detector, Pixels
+from .overview import overview_of_pyramid
+from .scoremap import BACKGROUND, CORRUPT, OK, ScoreMap
+from .windows import Block, Cutter, Lattice, Rect, Window, block_count, blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanGrid:
+    """How patches lie on a slide. They are always cut from level 0, at the detectors' judged size, never resampled.
+
+    Attributes:
+        stride_px: From one patch to the next, level-0 pixels; default half a patch. A multiple of 8 keeps the codec's
+            blocks alike in all patches.
+        min_tissue: Share of tissue that a patch needs to be judged, 0 to 1.
+        mpp: Micrometres per level-0 pixel, for slides that do not say or are wrong.
+        batch: Patches that a detector sees at once.
+    """
+
+    stride_px: int | None = None
+    min_tissue: float = 0.5
+    mpp: float | None = None
+    batch: int = 32
+
+    def __post_init__(self) -> None:
+        require(self.stride_px is None or self.stride_px >= 1, "stride_px", "at least 1", self.stride_px)
+        require(0 <= self.min_tissue <= 1, "min_tissue", "from 0 to 1", self.min_tissue)
+        require(self.mpp is None or (math.isfinite(self.mpp) and self.mpp > 0), "mpp", "above 0", self.mpp)
+        require(self.batch >= 1, "batch", "at least 1", self.batch)
+
+    def lattice(self, slide: Slide, patch_px: int) -> Lattice:
+        """The patches of ``patch_px`` on a slide."""
+        return Lattice(*slide.dimensions, patch_px, self.stride_px or max(1, patch_px // 2))
+
+
+@dataclass(frozen=True, eq=False)
+class SlideScan:
+    """What one pass over a slide found.
+
+    Attributes:
+        scores: The score map.
+        overview: The slide, small, RGB uint8.
+        overview_scale: Level-0 pixels that one pixel of it spans.
+        broken: Rectangles that could not be decoded: x, y, width, height, level-0 pixels.
+        skipped: Blocks that were not read, since a coarser level shows no tissue there.
+        broken_overview: Pieces of that coarser level that could not be decoded.
+    """
+
+    scores: ScoreMap
+    overview: Pixels
+    overview_scale: float
+    broken: tuple[Rect, ...]
+    skipped: int
+    broken_overview: int
+
+
+def scan_slide(
+    slide: Slide, judges: Mapping[str, Detector], grid: ScanGrid, *, progress: Progress | None = None
+) -> SlideScan:
+    """Score every patch of tissue on an open slide; each region is read once.
+
+    Args:
+        slide: Open it with ``mpp=grid.mpp``.
+        judges: Name -> calibrated detector; all of one judged size.
+        grid: Where patches lie.
+        progress: Told after each block.
+
+    Raises:
+        MppError: If nobody says how large a pixel is.
+        DetectorError: If the detectors cannot judge the same patches.
+    """
+    patch_px = common_patch_px(judges.values())
+    mpp, lattice = slide.mpp, grid.lattice(slide, patch_px)
+    overview, broken_overview = overview_of_pyramid(slide)
+    is_pyramid = slide.level_count > 1
+    pass_over = _Pass(judges, grid, lattice)
+    cutter, total = Cutter(lattice), block_count(slide)
+
+    def is_wanted(area: Rect) -> bool:
+        return not is_pyramid or grid.min_tissue == 0 or overview.may_hold_tissue(area, patch_px)
+
+    for done, block in enumerate(blocks(slide, is_wanted), start=1):
+        if not is_pyramid:
+            overview.add(block.x, block.y, block.pixels)
+        pass_over.mark(block)
+        window = cutter.add(block)
+        if window is not None:
+            pass_over.judge(window)
+        if progress is not None:
+            progress(done, total, slide.name)
+    scores = ScoreMap(lattice, mpp, pass_over.status, pass_over.scores)
+    picture = overview.image()
+    return SlideScan(scores, picture, overview.scale, tuple(pass_over.broken), pass_over.skipped, broken_overview)
+
+
+def common_patch_px(detectors: Iterable[Detector]) -> int:
+    """The judged size that all detectors share.
+
+    Raises:
+        DetectorError: If there is none, they differ, or one has no thresholds.
+    """
+    judges = list(detectors)
+    if not judges:
+        raise DetectorError("a scan needs at least one detector.")
+    for judge in judges:
+        if not judge.is_calibrated:
+            raise DetectorError(f"{judge.name}: no thresholds yet; train_detector freezes them on a calibration split.")
+    sizes = {judge.patch_px: judge.name for judge in judges}
+    if len(sizes) > 1:
+        told = ", ".join(f"{name} {size} px" for size, name in sizes.items())
+        raise DetectorError(f"the detectors judge patches of different sizes ({told}); scan with one size at a time.")
+    return judges[0].patch_px
+
+
+def window_tissue(window: Window, patch_px: int, stride_px: int) -> NDArray[np.float64]:
+    """The share of tissue of each patch of a window, 0 to 1, (rows, columns); equal to ``tissue_fraction`` of each."""
+    unit = math.gcd(patch_px, stride_px)
+    mask = tissue_mask(window.pixels)
+    down, across = mask.shape[0] // unit, mask.shape[1] // unit
+    part = mask[: down * unit, : across * unit].reshape(down, unit, across, unit).sum((1, 3), dtype=np.int64)
+    sums = np.zeros((down + 1, across + 1), np.int64)
+    sums[1:, 1:] = part.cumsum(0).cumsum(1)
+    size, step = patch_px // unit, stride_px // unit
+    top, left = (np.arange(len(edges)) * step for edges in (window.rows, window.columns))
+    at = np.ix_
+    inside = (
+        sums[at(top + size, left + size)]
+        - sums[at(top, left + size)]
+        - sums[at(top + size, left)]
+        + sums[at(top, left)]
+    )
+    return np.asarray(inside / patch_px**2)
+
+
+class _Pass:
+    """The growing result of one pass: which patches are broken or background, and the scores of the others."""
+
+    def __init__(self, judges: Mapping[str, Detector], grid: ScanGrid, lattice: Lattice) -> None:
+        self._judges, self._grid, self._lattice = judges, grid, lattice
+        self.status = np.full(lattice.shape, BACKGROUND, np.uint8)
+        self.scores = {name: np.full(lattice.shape, np.nan, np.float32) for name in judges}
+        self.broken: list[Rect] = []
+        self.skipped = 0
+        self._unread = np.zeros(lattice.shape, bool)
+
+    def mark(self, block: Block) -> None:
+        """Take in what of a block was not read; patches that touch it are never judged."""
+        for rect in block.broken:
+            self.status[self._touching(rect)] = CORRUPT
+        self.broken += block.broken
+        if block.is_skipped:
+            height, width = block.pixels.shape[:2]
+            self._unread[self._touching((block.x, block.y, width, height))] = True
+            self.skipped += 1
+
+    def judge(self, window: Window) -> None:
+        """Score the patches of a window that are whole, readable and tissue."""
+        place = slice(window.rows.start, window.rows.stop), slice(window.columns.start, window.columns.stop)
+        lattice = self._lattice
+        has_tissue = window_tissue(window, lattice.patch_px, lattice.stride_px) >= self._grid.min_tissue
+        rows, columns = np.nonzero(has_tissue & (self.status[place] != CORRUPT) & ~self._unread[place])
+        for start in range(0, len(rows), self._grid.batch):
+            row, column = rows[start : start + self._grid.batch], columns[start : start + self._grid.batch]
+            patches = np.ascontiguousarray(window.patches[row, column])
+            where = row + window.rows.start, column + window.columns.start
+            for name, judge in self._judges.items():
+                self.scores[name][where] = judge.score(patches, self._grid.batch)
+            self.status[where] = OK
+
+    def _touching(self, rect: Rect) -> tuple[slice, slice]:
+        x, y, width, height = rect
+        rows, columns = self._lattice.shape
+        return self._lattice.touching(y, height, rows), self._lattice.touching(x, width, columns)
