@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -23,8 +23,9 @@ from .detector import FAKE, REAL, Detector, Groups, Labels, Pixels, check_traini
 from .leaks import as_groups
 
 FOLDS = 5
+CHUNK = 256  # patches augmented at once: their optical densities are in floating point
 STRONG = (1e4, 1e3, 1e2)  # weaker ones gain nothing in domain and lose under noise and JPEG (GlaS, stand-ins)
-Features = npt.NDArray[np.float64]
+Features = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class LinearDetector(Detector):
 
     copies: ClassVar[int] = 0  # augmented copies of every patch
     shift_px: ClassVar[int] = 0  # that they are moved by at most
+    most_rows: ClassVar[int | None] = None  # patches and copies that a fit takes; beyond, patches are drawn
     recipe: ClassVar[Augmentation] = Augmentation()
     penalties: ClassVar[tuple[float, ...]] = STRONG
     intercept: Tensor
@@ -93,6 +95,9 @@ class LinearDetector(Detector):
         require(copies >= 0, "copies", "at least 0", copies)
         detector = cls(pixels.shape[1], **options).to(device)
         rng = np.random.default_rng(seed)
+        if cls.most_rows is not None and len(labels) * (copies + 1) > cls.most_rows:
+            rows = draw_rows(labels, cls.most_rows // (copies + 1), rng)
+            pixels, labels, groups = pixels[rows], labels[rows], as_groups(groups, len(labels))[rows]
         parts = [pixels] + [cls.copy_of(pixels, rng, recipe or cls.recipe) for _ in range(copies)]
         views = [view for part in parts for view in cls.views(part, rng)]
         measured = [detector._measure(view, progress, (i, len(views))) for i, view in enumerate(views)]
@@ -104,6 +109,8 @@ class LinearDetector(Detector):
             penalties=penalties or cls.penalties,
         )
         detector.fold(model)
+        fitted = {"patches": len(labels), "copies": copies, "views": len(views), "penalty": model.penalty}
+        detector.card = replace(detector.card, run={"fit": fitted})
         return detector.eval()
 
     @staticmethod
@@ -114,7 +121,8 @@ class LinearDetector(Detector):
     @classmethod
     def copy_of(cls, pixels: Pixels, rng: np.random.Generator, recipe: Augmentation) -> Pixels:
         """An augmented copy of each patch, moved by up to ``shift_px`` so that no grid phase is special."""
-        return shifted(augment(pixels, rng, recipe), rng.integers(0, cls.shift_px + 1, (len(pixels), 2)))
+        parts = [augment(pixels[i : i + CHUNK], rng, recipe) for i in range(0, len(pixels), CHUNK)]
+        return shifted(np.concatenate(parts), rng.integers(0, cls.shift_px + 1, (len(pixels), 2)))
 
     @classmethod
     def views(cls, pixels: Pixels, rng: np.random.Generator) -> list[Pixels]:  # noqa: ARG003 - for those that draw
@@ -126,11 +134,19 @@ class LinearDetector(Detector):
         with torch.inference_mode():
             for i in range(0, len(pixels), batch):
                 chunk = torch.from_numpy(np.ascontiguousarray(pixels[i : i + batch])).to(self.intercept.device)
-                out.append(self.features(chunk).double().cpu().numpy())
+                out.append(self.features(chunk).cpu().numpy())
                 if progress is not None:
                     done = part[0] * len(pixels) + min(i + batch, len(pixels))
                     progress(done, part[1] * len(pixels), self.name)
         return np.concatenate(out)
+
+
+def draw_rows(labels: Labels, most: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """At most ``most`` rows, sorted, drawn at random; the smaller class is kept whole as far as half of them go."""
+    rows = {label: rng.permutation(np.flatnonzero(labels == label)) for label in (REAL, FAKE)}
+    small, large = sorted(rows.values(), key=len)
+    kept = small[: max(most // 2, most - len(large))]
+    return np.sort(np.concatenate([kept, large[: most - len(kept)]]))
 
 
 def shifted(pixels: Pixels, by: npt.NDArray[np.integer[Any]]) -> Pixels:
@@ -158,6 +174,7 @@ def fit_logistic(
         seed: Of the folds.
         penalties: To choose from by :func:`choose_penalty`; 1 / C in scikit-learn's words.
     """
+    features = features.astype(np.float64)
     mean, std = _standard(features)
     x = (features - mean) / std
 
@@ -195,9 +212,10 @@ def fit_ridge(
         penalties: To choose from by :func:`choose_penalty`; alpha in scikit-learn's words.
     """
     mean, std = _standard(features)
-    x = (features - mean) / std
+    x = features - mean.astype(features.dtype)  # single precision stays single: there may be 10^8 numbers
+    x /= std.astype(features.dtype)
     target = np.where(labels == FAKE, 1.0, -1.0)
-    products = x @ x.T
+    products = (x @ x.T).astype(np.float64)
 
     def dual(penalty: float, rows: npt.NDArray[np.bool_]) -> tuple[Features, Features]:
         """Weights of the patches, and of each in the centre that both classes weigh alike."""
@@ -216,9 +234,9 @@ def fit_ridge(
 
     penalty = choose_penalty(held_out, labels, as_groups(groups, len(labels)), seed=seed, penalties=penalties)
     coefficients, half = dual(penalty, np.ones(len(labels), dtype=bool))
-    standardised = x.T @ (coefficients - half * coefficients.sum())
+    standardised = (x.T @ (coefficients - half * coefficients.sum()).astype(x.dtype)).astype(np.float64)
     weights = standardised / std
-    bias = -float(standardised @ (half @ x)) - float(weights @ mean)
+    bias = -float(standardised @ (half.astype(x.dtype) @ x)) - float(weights @ mean)
     return LinearModel(weights=weights, bias=bias, penalty=penalty)
 
 
@@ -276,5 +294,5 @@ def grouped_folds(labels: Labels, groups: Groups, rng: np.random.Generator) -> n
 
 def _standard(features: Features) -> tuple[Features, Features]:
     """Mean and standard deviation (d,) of each feature; 1 for a constant one, which then says nothing."""
-    mean, std = features.mean(0), features.std(0)
+    mean, std = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64)
     return mean, np.where(std < 1e-9 * (1 + np.abs(mean)), 1.0, std)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from histoforensics.slides import require
 
@@ -34,7 +35,10 @@ def radial_profile(grey: Tensor, compat: Compat = None, floor: float = DURALL_FL
 
     References: Durall et al. 2019. White noise of unit variance gives 10 (ln N^2 - Euler's constant) in every bin.
     """
-    return 10 * log_power(grey, floor).flatten(1) @ radial_means(grey.shape[-1], compat).to(grey.device)
+    place, start, share = (t.to(grey.device) for t in circles(grey.shape[-1], compat))
+    power = log_power(grey, floor).flatten(1)
+    sums = [embedding_bag(place, p[:, None], start, mode="sum", per_sample_weights=share)[:, 0] for p in power]
+    return 10 * torch.stack(sums) if sums else power.new_zeros(0, len(start))
 
 
 def log_power(grey: Tensor, floor: float) -> Tensor:
@@ -45,24 +49,35 @@ def log_power(grey: Tensor, floor: float) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def radial_means(size: int, compat: Compat = None) -> Tensor:
-    """Averaging matrix, float32 (N * (N // 2 + 1), bins), from half-spectrum to means over each full circle.
+def circles(size: int, compat: Compat = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The full spectrum by radius: places in the half-spectrum, where each radius starts, shares of its mean.
 
-    Every coefficient outside the half-spectrum equals its mirror image in it, so the mirror gets both weights: they may
-    belong to different radii where the centre is off DC.
+    Every coefficient outside the half-spectrum equals its mirror image in it, so a place may be listed twice: the two
+    may belong to different radii where the centre is off DC.
     """
     half = size // 2 + 1
     k = np.fft.fftfreq(size, 1 / size).round().astype(int)
-    ky, kx = np.meshgrid(k, k, indexing="ij")
+    ky, kx = (axis.ravel() for axis in np.meshgrid(k, k, indexing="ij"))
     off = 0.5 if compat == "durall" and size % 2 == 0 else 0.0  # (N - 1) / 2 lies half a pixel before DC
     radius = np.floor(np.hypot(ky + off, kx + off)).astype(int)
-    mirrored = (kx < 0) & (kx != -(size // 2)) if size % 2 == 0 else kx < 0
-    row = np.where(mirrored, -ky, ky) % size
-    column = np.where(mirrored, -kx, kx) % size
-    matrix = np.zeros((size * half, radius.max() + 1))
-    np.add.at(matrix, ((row * half + column).ravel(), radius.ravel()), 1)
-    matrix /= matrix.sum(0)
-    return torch.from_numpy(matrix[:, 1:-1] if compat == "durall" else matrix).float().contiguous()
+    mirrored = (kx < 0) & (kx != -size / 2)
+    place = np.where(mirrored, -ky, ky) % size * half + np.where(mirrored, -kx, kx) % size
+    if compat == "durall":
+        kept = (radius > radius.min()) & (radius < radius.max())
+        radius, place = radius[kept] - 1, place[kept]
+    order = np.lexsort((place, radius))
+    counts = np.bincount(radius)
+    start = np.cumsum(counts) - counts
+    share = (1 / counts)[radius[order]].astype(np.float32)
+    return torch.from_numpy(place[order]), torch.from_numpy(start), torch.from_numpy(share)
+
+
+def radial_means(size: int, compat: Compat = None) -> Tensor:
+    """Averaging matrix, float32 (N * (N // 2 + 1), bins), from half-spectrum to means over each full circle."""
+    place, start, share = circles(size, compat)
+    radius = torch.searchsorted(start, torch.arange(len(place)), right=True) - 1
+    matrix = torch.zeros(size * (size // 2 + 1), len(start))
+    return matrix.index_put_((place, radius), share, accumulate=True)
 
 
 class RadialDetector(LinearDetector):

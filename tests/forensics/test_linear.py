@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from histoforensics.forensics.linear import choose_penalty, fit_logistic, fit_ridge, grouped_folds, shifted
+from histoforensics.forensics.linear import choose_penalty, draw_rows, fit_logistic, fit_ridge, grouped_folds, shifted
 from histoforensics.forensics.radial import RadialDetector
 from histoforensics.slides import ConfigError, PatchError
 
@@ -89,6 +89,19 @@ def test_shift_moves_content_and_mirrors_the_border():
     ramp = np.arange(8, dtype=np.uint8)[None, :, None, None] * np.ones((1, 1, 8, 3), np.uint8)
     moved = shifted(ramp, np.array([[3, 0]]))
     assert moved[0, :, 0, 0].tolist() == [3, 4, 5, 6, 7, 7, 6, 5]
+
+
+def test_drawn_rows_keep_the_smaller_class_whole():
+    labels = np.repeat([0, 1], [10, 90])
+    rows = draw_rows(labels, 40, np.random.default_rng(0))
+    assert np.bincount(labels[rows]).tolist() == [10, 30]
+    assert len(set(rows.tolist())) == 40
+    assert np.bincount(labels[draw_rows(labels, 12, np.random.default_rng(0))]).tolist() == [6, 6]
+
+
+def test_fit_tells_what_it_took(blurred_noise):
+    detector = RadialDetector.fit(*blurred_noise(10, 32), seed=0, penalties=(10.0,))
+    assert detector.card.run["fit"] == {"patches": 20, "copies": 0, "views": 1, "penalty": 10.0}
 
 
 def test_same_seed_gives_the_same_detector(blurred_noise):
