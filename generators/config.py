@@ -87,7 +87,6 @@ class TrainConfig:
     diff_augment: tuple[str, ...] = ()
     order: Order = "auto"
     precision: Precision = "fp32"  # bf16: autocast in the phases that take no gradient of a gradient
-    channels_last: bool = False  # memory layout: quicker convolutions on a CPU, rounded in another order
     snapshot_kimg: float = 10.0
     grid_side: int = 6  # sample grids show the square of this many images
     stated: tuple[tuple[str, str, str], ...] = ()  # (setting, as the paper states it, as it takes effect here)

@@ -67,6 +67,9 @@ class Family:
             return self.networks(config)
 
 
+# 8 channels at 128 px, 16 at 64 px, 32 below: what a CPU of two cores trains at 30 to 50 images/s
+_NARROW = {"resolution": 128, "z_dim": 64, "w_dim": 64, "fmap_base": 512, "fmap_max": 32, "mapping_layers": 3}
+
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "stylegan": Family(
@@ -74,21 +77,21 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             "StyleGAN",
             lambda config: (StyleGANGenerator(config), StyleGANDiscriminator(config)),
             StyleGANConfig,
-            {"resolution": 128, "z_dim": 128, "w_dim": 128, "fmap_base": 1024, "fmap_max": 64, "mapping_layers": 4},
+            _NARROW,
         ),
         "stylegan2": Family(
             "stylegan2",
             "StyleGAN2",
             lambda config: (StyleGAN2Generator(config), StyleGAN2Discriminator(config)),
             StyleGAN2Config,
-            {"resolution": 128, "z_dim": 128, "w_dim": 128, "fmap_base": 1024, "fmap_max": 64, "mapping_layers": 4},
+            _NARROW,
         ),
         "pathologygan": Family(
             "pathologygan",
             "PathologyGAN",
             lambda config: (PathologyGANGenerator(config), PathologyGANDiscriminator(config)),
             PathologyGANConfig,
-            {"resolution": 112, "width": 0.125},
+            {"resolution": 112, "width": 0.0625},
         ),
     }
 )

@@ -126,10 +126,8 @@ class Run:
 
     def _new_players(self) -> Players:
         config, seed = self.config, stream(self.config.seed, _INIT, int(self.lod))
-        layout = torch.channels_last if config.channels_last else torch.contiguous_format
         G, D = FAMILIES[config.family].build(config.network_at(self.lod), seed)
-        G = G.to(self.device, memory_format=layout).train()  # type: ignore[call-overload]
-        D = D.to(self.device, memory_format=layout).train()  # type: ignore[call-overload]
+        G, D = G.to(self.device).train(), D.to(self.device).train()
         average = G if config.ema_kimg is None else copy.deepcopy(G).eval().requires_grad_(False)
         return Players(G, D, average, torch.zeros((), device=self.device))
 
@@ -152,9 +150,8 @@ class Run:
             values = F.avg_pool2d(values, self.config.resolution // G.resolution).round()
         elif self.lod > 0:
             values = fade_real(values, self.lod)
-        layout = torch.channels_last if self.config.channels_last else torch.contiguous_format
         low, high = G.value_range
-        return (values * ((high - low) / 255) + low).contiguous(memory_format=layout)
+        return values * ((high - low) / 255) + low
 
     def _update(self, phase: Phase, number: int, real: Tensor) -> float:
         adam, players = self.adams[phase.updates], self.players

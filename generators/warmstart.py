@@ -1,8 +1,8 @@
 """Warm starts: networks of one size that inherit all that fits from trained ones of half the size.
 
-StyleGAN grows by itself, as published. StyleGAN2 and PathologyGAN do not; where a run asks for it they are trained small
-first and rebuilt at twice the side. This is no part of the published training; it is what makes a run on a CPU pay: a
-step at 32 px costs a tenth of one at 128 px, and the large shapes are learnt there.
+StyleGAN grows by itself, as published. StyleGAN2 and PathologyGAN do not; where a run asks for it they are trained
+small first and rebuilt at twice the side. This is no part of the published training; it is what makes a run on a CPU
+pay: a step at 32 px costs a tenth of one at 128 px, and the large shapes are learnt there.
 """
 
 from __future__ import annotations

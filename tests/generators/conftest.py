@@ -14,8 +14,7 @@ NETWORKS = {
 SETTINGS = {
     "stylegan": {"growth": Growth(initial_px=4, stable_kimg=0.016, fade_kimg=0.016, reread_steps=2), "r1_every": 1},
     "stylegan2": {"path_weight": 2.0, "path_every": 2, "r1_every": 3, "micro_batch": 4, "ema_ramp": 0.2,
-        "growth": Growth(initial_px=8, stable_kimg=0.016, fade_kimg=0.0, reread_steps=1), "channels_last": True,
-        "precision": "bf16",
+        "growth": Growth(initial_px=8, stable_kimg=0.016, fade_kimg=0.0, reread_steps=1), "precision": "bf16",
     },
     "pathologygan": {
         "gradient_penalty": 0.65, "r1_gamma": 0.0, "g_every": 2, "betas": (0.5, 0.999), "style_mixing": 0.5,

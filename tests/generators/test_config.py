@@ -91,7 +91,7 @@ def test_growth_from_a_size_above_the_network_is_none_at_all():
         ({"kimg": 0}, "kimg must be above 0, got 0"),
         ({"r1_gamma": -1.0}, r"r1_gamma must be at least 0, got -1\.0"),
         ({"batch": 0}, "batch must be at least 1, got 0"),
-        ({"micro_batch": 5}, "micro_batch must be a divisor of the batch, 16, got 5"),
+        ({"micro_batch": 5}, "micro_batch must be a divisor of the batch, 8, got 5"),
         ({"seed": -1}, "seed must be from 0"),
         ({"style_mixing": 1.1}, "style_mixing must be from 0 to 1"),
         ({"ema_kimg": 0.0}, "ema_kimg must be above 0 or none"),
