@@ -71,7 +71,7 @@ def train_detector(
 
     Raises:
         DetectorError: If no detector has that name.
-        PatchError: If a class is missing, sizes differ, a patch is in both classes or splits, or a real group in both splits.
+        PatchError: If a class is missing, sizes differ, a patch is in both classes or splits, or a real group in both.
     """
     started = time.time()
     kind = detector_class(name)
