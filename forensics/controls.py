@@ -26,10 +26,11 @@ def colour_statistics(pixels: Tensor) -> Tensor:
 
 
 def blockiness(grey: Tensor) -> Tensor:
-    """How steep each of the 8 grid phases is, as ln of its mean step over the mean of all: (n, 8), for (n, h, w).
+    """Log of the mean step at grid phase p over that at p + 4, for p from 0 to 3: (n, 4), for grey patches (n, h, w).
 
     Phase p holds the steps from column (and row) 8 k + p - 1 to 8 k + p; phase 0 is the border of JPEG blocks where the
-    patch starts on their grid, and is above 0 there. Without a grid all are near 0.
+    patch starts on their grid. Without a grid of period 8 all four are near 0: the period 2 or 4 of an enlarged image
+    cancels, since that is what detectors are for.
     """
     across = (grey[:, :, 1:] - grey[:, :, :-1]).abs().mean(1)  # (n, w - 1)
     down = (grey[:, 1:] - grey[:, :-1]).abs().mean(2)
@@ -38,8 +39,8 @@ def blockiness(grey: Tensor) -> Tensor:
         start = (p - 1) % JPEG_BLOCK  # step i goes from pixel i to i + 1
         phases.append((across[:, start::JPEG_BLOCK].mean(1) + down[:, start::JPEG_BLOCK].mean(1)) / 2)
     steps = torch.stack(phases, dim=1) + ROUNDING_VARIANCE**0.5  # a flat patch has no steps
-    relative: Tensor = steps / steps.mean(1, keepdim=True)
-    return relative.log()
+    loud: Tensor = steps.log()
+    return loud[:, : JPEG_BLOCK // 2] - loud[:, JPEG_BLOCK // 2 :]
 
 
 def spectrum_slope(grey: Tensor) -> Tensor:
@@ -89,10 +90,10 @@ class BlockinessControl(Control):
     """JPEG's 8-px grid."""
 
     name = "blockiness"
-    width = JPEG_BLOCK
+    width = JPEG_BLOCK // 2
 
     def features(self, pixels: Tensor) -> Tensor:
-        """Relative steepness of the 8 grid phases."""
+        """Contrast of each grid phase with the one half a block away."""
         return blockiness(luma(pixels))
 
 

@@ -34,6 +34,14 @@ def test_steps_on_the_jpeg_grid_stand_in_phase_0_and_move_with_the_crop():
     assert blockiness(grey).argmax(1).tolist() == [0, 3]
 
 
+def test_grids_of_period_2_and_4_are_left_to_the_detectors():
+    noise = torch.rand(1, 50, 50, generator=torch.Generator().manual_seed(0)) * 200
+    for period in (2, 4):
+        enlarged = noise.repeat_interleave(period, 1).repeat_interleave(period, 2)
+        assert blockiness(enlarged).abs().max().item() < 0.2
+    assert blockiness(noise.repeat_interleave(8, 1).repeat_interleave(8, 2)).max().item() > 3
+
+
 def test_patch_without_a_grid_has_no_blockiness():
     noise = torch.randn(1, 400, 400, generator=torch.Generator().manual_seed(0)) * 20
     assert blockiness(noise).abs().max().item() < 0.03
