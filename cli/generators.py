@@ -165,6 +165,43 @@ def info(
         console.print(table)
 
 
+@app.command("import", epilog="Example: histoforensics generators import network-snapshot.pkl --out runs/theirs")
+def import_foreign(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            help="A .pkl of stylegan2-ada-pytorch, of StyleGAN3's code (StyleGAN2 networks) or of the TensorFlow "
+            "StyleGAN and StyleGAN2, or a .pt of rosinality's StyleGAN2."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write [default: runs/NAME].")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
+) -> None:
+    """Turn a checkpoint of another project into ours; nothing that the file carries is run."""
+    from histoforensics.generators import import_checkpoint
+
+    out = out or RUNS / checkpoint.stem
+    with progress(f"Importing {checkpoint.name}") as advance:
+        imported = import_checkpoint(checkpoint, out, overwrite=overwrite, progress=advance)
+    console.print(f"{checkpoint.name}, of {imported['kind']}, is in {out.name}.")
+    for title, key in (("Not imported", "not_imported"), ("Not reproduced", "not_reproduced")):
+        if imported[key]:
+            console.print(f"{title}: {'; '.join(imported[key])}.")
+    console.print(imported["licence"])
+
+
+@app.command(epilog="Example: histoforensics generators export runs/stylegan2 --out ours.safetensors")
+def export(
+    generator: Annotated[str, typer.Argument(help="Folder of a StyleGAN2, or the name of a run in runs/.")],
+    out: Annotated[Path, typer.Option(help="The .safetensors file to write.")],
+) -> None:
+    """Write a StyleGAN2 under stylegan2-ada-pytorch's tensor names, its discriminator too where there is one."""
+    from histoforensics.generators import export_checkpoint
+
+    networks = export_checkpoint(_find(generator), out)
+    console.print(f"{' and '.join(networks)} under the names of stylegan2-ada-pytorch in {out.name}.")
+
+
 @app.command("list", epilog="Example: histoforensics generators list --runs runs")
 def list_runs(
     runs: Annotated[Path, typer.Option(help="Folder that holds runs.")] = RUNS,
@@ -180,7 +217,8 @@ def list_runs(
     cards = [
         {
             "name": one.name, "family": one.config.family, "px": one.config.resolution,
-            "kimg": one.card["images"] / 1000, "data": one.card["data"]["origin"], "sha256": one.sha256,
+            "kimg": None if one.card["images"] is None else one.card["images"] / 1000,  # None: imported
+            "data": one.card["data"]["origin"], "sha256": one.sha256,
         }
         for one in found
     ]  # fmt: skip
@@ -195,7 +233,8 @@ def list_runs(
         return
     table = Table("name", "family", "px", "kimg", "trained on", "sha256")
     for card in cards:
-        table.add_row(*(str(card[key]) for key in ("name", "family", "px", "kimg", "data")), str(card["sha256"])[:12])
+        shown = ("unknown" if card[key] is None else str(card[key]) for key in ("name", "family", "px", "kimg", "data"))
+        table.add_row(*shown, str(card["sha256"])[:12])
     console.print(table)
 
 

@@ -3,7 +3,9 @@
 from .checkpoints import LoadedGenerator, load_generator
 from .config import Growth, TrainConfig
 from .data import CropSource, open_source, slide_source
+from .exporting import export_checkpoint
 from .families import FAMILIES, Discriminator, Family, Generator, NetworkConfig
+from .importing import import_checkpoint
 from .info import NetworkInfo, describe
 from .layers import NoiseMode
 from .presets import Preset, preset
@@ -25,7 +27,9 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "describe",
+    "export_checkpoint",
     "fit",
+    "import_checkpoint",
     "load_generator",
     "open_source",
     "preset",

@@ -4,6 +4,7 @@ A run's folder::
 
     generator.safetensors     the generator to sample; its header holds the config, so that the file stands alone
     config.json               the same config for people
+    discriminator.safetensors its discriminator, where the generator was imported with one
     state/step-00001000/      all that makes the next step; the last two are kept
         state.safetensors  state.json
 """
@@ -26,10 +27,11 @@ from histoforensics.slides import CheckpointError, atomic_folder, file_digest, w
 from histoforensics.slides.runcard import package_version
 
 from .config import TrainConfig
-from .families import FAMILIES, Generator
+from .families import FAMILIES, Discriminator, Generator
 
 FORMAT = "histoforensics generator 1"
 WEIGHTS = "generator.safetensors"
+CRITIC = "discriminator.safetensors"
 KEPT_STATES = 2
 
 
@@ -91,6 +93,32 @@ def load_generator(path: Path | str, device: str = "cpu") -> LoadedGenerator:
     module = G.to(device).eval().requires_grad_(False)
     card["seconds"] = _seconds(file.parent / "run.json", card["images"])
     return LoadedGenerator(module, config, file_digest(file), name, card, float(card["lod"]))
+
+
+def save_discriminator(out: Path, D: nn.Module) -> Path:
+    """Write ``out``/discriminator.safetensors, beside a generator of the same config."""
+    return write_atomic(out / CRITIC, save(_contiguous(D.state_dict())))
+
+
+def load_discriminator(folder: Path, config: TrainConfig, lod: float = 0.0) -> Discriminator | None:
+    """The discriminator beside an imported generator, or of a run's newest state; None where there is neither.
+
+    Raises:
+        CheckpointError: It is damaged, or not of ``config`` at this stage of growth.
+    """
+    file = folder / CRITIC
+    states = _states(folder)
+    if file.is_file():
+        tensors, _ = _read(file)
+    elif states:
+        file = states[-1] / "state.safetensors"
+        whole, _ = _read(file)
+        tensors = {name.removeprefix("D/"): tensor for name, tensor in whole.items() if name.startswith("D/")}
+    else:
+        return None
+    _, D = FAMILIES[config.family].build(config.network_at(lod), seed=0)
+    _fill(D, tensors, file.name)
+    return D.eval().requires_grad_(False)
 
 
 @dataclass

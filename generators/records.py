@@ -54,6 +54,26 @@ class StoredTensor:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its numbers take."""
+        return self.numel * self.storage.dtype.itemsize
+
+    @property
+    def origin(self) -> int:
+        """The same for all tensors that share their data."""
+        return id(self.storage)
+
+    @property
+    def origin_nbytes(self) -> int:
+        """How many bytes the data has that it may share."""
+        return self.storage.numel * self.storage.dtype.itemsize
+
     def tensor(self) -> Tensor:
         """A copy with memory of its own."""
         if 0 in self.shape:
@@ -84,6 +104,23 @@ class Array:
     data: bytes = b""
     dtype: torch.dtype = torch.float32
     is_fortran: bool = False
+
+    @property
+    def numel(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its numbers take."""
+        return len(self.data)
+
+    @property
+    def origin(self) -> int:
+        """The same for all names of the same array."""
+        return id(self)
+
+    origin_nbytes = nbytes
 
     def build(self, state: Any) -> None:
         """Take shape, type, order and numbers."""

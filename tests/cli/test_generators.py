@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from histoforensics.cli import app
-from histoforensics.generators import FAMILIES, CropSource, TrainConfig, fit
+from histoforensics.generators import FAMILIES, CropSource, TrainConfig, fit, load_generator
 from histoforensics.generators.data import Picture
 from histoforensics.slides import PatchSet
 
@@ -118,7 +120,55 @@ def test_a_mistake_ends_in_one_sentence_and_exit_code_1(run, images, trained, tm
 
 
 def test_help_shows_an_example(run):
-    for command in ("train", "sample", "info", "list"):
+    for command in ("train", "sample", "info", "import", "export", "list"):
         assert "Example: histoforensics generators" in run(command, "--help").stdout.replace("\n", " ").replace(
             "  ", " "
         )
+
+
+def test_a_foreign_checkpoint_is_imported_listed_sampled_and_exported(run, trained, tmp_path):
+    G = load_generator(trained).module.state_dict()
+    names = {
+        "conv1": "synthesis.blocks.0.conv",
+        "convs.0": "synthesis.blocks.1.up",
+        "convs.1": "synthesis.blocks.1.conv",
+    }
+    names |= {"convs.2": "synthesis.blocks.2.up", "convs.3": "synthesis.blocks.2.conv"}
+    theirs = {"input.input": G["synthesis.const.value"]}
+    for i in range(2):
+        theirs |= {f"style.{i + 1}.{leaf}": G[f"mapping.layers.{i}.{leaf}"] for leaf in ("weight", "bias")}
+    for i, (name, ours) in enumerate(names.items()):
+        theirs |= {f"{name}.noise.weight": G[f"{ours}.noise_strength"], f"{name}.activate.bias": G[f"{ours}.bias"]}
+        theirs[f"noises.noise_{i}"] = G[f"{ours}.noise_const"]
+    for k, name in enumerate(("to_rgb1", "to_rgbs.0", "to_rgbs.1")):
+        names[name] = f"synthesis.blocks.{k}.to_rgb"
+        theirs[f"{name}.bias"] = G[f"{names[name]}.bias"]
+    for name, ours in names.items():
+        theirs[f"{name}.conv.weight"] = G[f"{ours}.conv.weight"][None]
+        theirs |= {f"{name}.conv.modulation.{leaf}": G[f"{ours}.conv.affine.{leaf}"] for leaf in ("weight", "bias")}
+    torch.save({"g_ema": theirs, "latent_avg": G["w_avg"]}, tmp_path / "theirs.pt")
+    result = run("import", "theirs.pt")
+    assert result.exit_code == 0, result.output
+    printed = " ".join(result.stdout.split())
+    assert "theirs.pt, of rosinality, is in theirs." in printed
+    assert "Not imported: the discriminator: the file has none." in printed
+    assert "non-commercial" in printed
+    assert "unknown" in run("list").stdout
+    for name in ("tiny", "theirs"):
+        run("sample", name, "--count", 2, "--out", f"fakes-{name}", "--noise", "const")
+    ours, again = (PatchSet.open(tmp_path / f"fakes-{name}").pixels() for name in ("tiny", "theirs"))
+    assert np.array_equal(ours, again)
+    result = run("export", "tiny", "--out", "back.safetensors")
+    assert "G_ema and D under the names of stylegan2-ada-pytorch in back.safetensors." in " ".join(
+        result.stdout.split()
+    )
+    back = load_file(tmp_path / "back.safetensors")
+    assert torch.equal(back["G_ema.synthesis.b8.conv0.weight"], G["synthesis.blocks.1.up.conv.weight"])
+
+
+def test_a_file_that_would_run_something_is_refused(run, tmp_path):
+    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'touch ran'\ntR.")
+    result = run("import", "evil.pkl", "--out", "out")
+    assert result.exit_code == 1
+    assert "evil.pkl asks for os.system" in " ".join(result.stderr.split())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["evil.pkl"]
