@@ -79,6 +79,33 @@ def build(
     console.print(f"Exam: {out}  Next: histoforensics exam serve {out}", markup=False, soft_wrap=True)
 
 
+@app.command()
+def serve(
+    exam: Annotated[Path, typer.Argument(help="Folder of the exam.")],
+    port: Annotated[int, typer.Option(help="Port; 0 takes any free one.")] = 8765,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    allow_remote: Annotated[
+        bool, typer.Option("--allow-remote", help="Let other machines in; readers then need the printed token.")
+    ] = False,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Name by which readers reach this machine; repeatable.")
+    ] = None,
+) -> None:
+    """Open the reading room: a local page on which people mark the exam.
+
+    Every answer is on disk before the reader goes on, so the command can be stopped and started at any time.
+
+    Example: histoforensics exam serve exam/
+    """
+    from histoforensics.benchmarks.room_server import serve_room
+
+    serve_room(exam, host=host, port=port, allow_remote=allow_remote, names=tuple(name or ()), tell=_say)
+
+
+def _say(line: str) -> None:
+    typer.echo(line)  # plain, so that a program can read the addresses, and at once
+
+
 def _told(study: Study) -> list[str]:
     """What was built and what it can show."""
     from histoforensics.benchmarks.blinding import strongest

@@ -1,0 +1,416 @@
+"""The reading room: one local page on which people mark an exam.
+
+Every change is a plain POST that is answered by a redirect, so refreshing never sends a form twice and everything works
+without JavaScript. An answer is committed before its reply is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from histoforensics.slides import HistoforensicsError
+
+from . import room_lead
+from .answer_tables import Answer, Person
+from .answers import LONGEST_NOTE, Answers, Given
+from .pages import ZOOMS, asset, first_zoom, paragraphs, render, scale_bar
+from .room_forms import Posted, Room, answer_of, posted, room_of, session_of, whole
+from .room_security import Doorkeeper, Keys, new_token
+from .study import Study
+
+ROLES = ("Pathologist", "Pathologist in training", "Other physician", "Scientist", "Technician", "Student", "Other")
+LARGEST_SHOWN_PX = 900
+CODE_SECONDS = 900  # how long the return code can be read again on its page
+NO_SUCH_PAGE = "There is no such page."
+
+router = APIRouter()
+InRoom = Annotated[Room, Depends(room_of)]
+Form = Annotated[Posted, Depends(posted)]
+
+
+class Elsewhere(Exception):
+    """The reader has to go somewhere else first."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+def create_room(
+    study: Study,
+    answers: Answers,
+    *,
+    hosts: frozenset[str],
+    lead_token: str,
+    access_token: str | None = None,
+) -> FastAPI:
+    """The web application of one study.
+
+    Args:
+        study: What is shown.
+        answers: Where answers go.
+        hosts: Host headers that are ours, see `room_security.allowed_hosts`.
+        lead_token: Opens the study lead's page.
+        access_token: Opens the room to readers; None where only this machine can reach it.
+    """
+    app = FastAPI(title=study.settings.title, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.room = Room(study, answers, Keys(answers.secret, lead_token, access_token), study.digest[:8])
+    app.include_router(router)
+    app.include_router(room_lead.router)
+    app.add_middleware(Doorkeeper, hosts=hosts)
+    app.add_exception_handler(Elsewhere, _go_elsewhere)
+    app.add_exception_handler(HistoforensicsError, _explain)
+    app.add_exception_handler(HTTPException, _explain)
+    app.add_exception_handler(RequestValidationError, _explain)
+    return app
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A reader with an order and the answers given so far."""
+
+    room: Room
+    person: Person
+    practice: list[str]
+    order: list[str]
+    latest: Mapping[str, Answer]
+
+    @property
+    def next_path(self) -> str:
+        """Where this reader goes on."""
+        for at, name in enumerate(self.practice, 1):
+            if name not in self.latest:
+                return f"/practice/{at}"
+        for at, name in enumerate(self.order, 1):
+            if name not in self.latest:
+                return f"/patch/{at}"
+        return "/done"
+
+    @property
+    def place(self) -> int:
+        """The first place without an answer, from 1; one past the last where all have one."""
+        return next((at for at, name in enumerate(self.order, 1) if name not in self.latest), len(self.order) + 1)
+
+
+def admitted(request: Request, room: InRoom) -> None:
+    """Let in whoever may be here: on a room open to other machines, only those who hold its token."""
+    if room.keys.access is not None and not room.has_cookie(request, "pass", room.keys.access):
+        raise HTTPException(403, "Ask the study lead for the address with its token.")
+
+
+def seated(request: Request, room: InRoom, _admitted: Annotated[None, Depends(admitted)]) -> Seat:
+    """The reader whose session this is.
+
+    Raises:
+        Elsewhere: To the first page, if there is none.
+    """
+    session = session_of(request, room)
+    person = room.answers.by_session(session) if session else None
+    if person is None or person.seed is None:
+        raise Elsewhere("/")
+    study = room.study
+    return Seat(room, person, study.practice_order(), study.order(person.seed), room.answers.latest(person))
+
+
+Seated = Annotated[Seat, Depends(seated)]
+
+
+@router.get("/enter")
+def enter(request: Request, room: InRoom, token: str = "") -> Response:
+    """Admit a reader who was given the room's token."""
+    if not room.keys.opens_room(token):
+        raise HTTPException(403, "This is not the room's token.")
+    reply = RedirectResponse("/", 303)
+    room.set_cookie(request, reply, "pass", str(room.keys.access))
+    return reply
+
+
+@router.get("/", dependencies=[Depends(admitted)])
+def welcome(request: Request, room: InRoom) -> Response:
+    """What this is, consent, and the way in or back in."""
+    session = session_of(request, room)
+    if session and room.answers.by_session(session) is not None:
+        return RedirectResponse("/continue", 303)
+    session = session or new_token()
+    study = room.study
+    page = room.page(
+        "room_welcome.html.j2",
+        session,
+        consent=paragraphs(study.consent),
+        version=study.consent_version,
+        patches=study.showings,
+        practice=len(study.practice),
+        told=study.settings.told,
+        roles=ROLES,
+    )
+    room.set_cookie(request, page, "session", session)
+    return page
+
+
+@router.post("/join", dependencies=[Depends(admitted)])
+def join(request: Request, room: InRoom, form: Form) -> Response:
+    """Take part."""
+    role, years = form.text("role"), whole(form.text("years"))
+    if form.text("agree") != room.study.consent_version:
+        raise HTTPException(400, "Please go back, read the consent text and tick that you agree.")
+    if role not in ROLES or years is None or not 0 <= years <= 80:
+        raise HTTPException(400, "Please go back and give a role and whole years of experience, 0 to 80.")
+    person = room.answers.join(
+        role=role,
+        years=years,
+        consent_version=room.study.consent_version,
+        session=form.session,
+        seed=room.draw_seed(),
+    )
+    return _with_code(request, room, person)
+
+
+@router.post("/return", dependencies=[Depends(admitted)])
+def come_back(room: InRoom, form: Form) -> Response:
+    """Go on where one left, perhaps on another machine."""
+    if room.answers.return_with(form.text("code"), form.session) is None:
+        raise HTTPException(400, "No reader has this return code. Please go back and check it.")
+    return RedirectResponse("/continue", 303)
+
+
+@router.post("/code")
+def code(request: Request, seat: Seated, _form: Form) -> Response:
+    """A new return code in place of a lost one."""
+    return _with_code(request, seat.room, seat.person)
+
+
+@router.get("/ready")
+def ready(request: Request, seat: Seated) -> Response:
+    """The return code and how to answer."""
+    shown = request.cookies.get(seat.room.cookie("code"), "")
+    begun = bool(seat.latest)
+    return seat.room.page("room_ready.html.j2", session_of(request, seat.room), seat=seat, code=shown, begun=begun)
+
+
+@router.get("/continue")
+def go_on(seat: Seated) -> Response:
+    """To the first thing that is not answered."""
+    return RedirectResponse(seat.next_path, 303)
+
+
+@router.get("/practice/{number}")
+def practice(request: Request, seat: Seated, number: int) -> Response:
+    """A practice item, or what it was once it is answered."""
+    showing = _at(seat.practice, number)
+    _not_ahead(seat, f"/practice/{number}", showing)
+    given = seat.latest.get(showing)
+    truth = None
+    if given is not None:
+        trials = seat.room.study.practice
+        truth = str(trials.loc[trials["id"] == showing, "truth"].iloc[0])
+    else:
+        seat.room.answers.log(seat.person, "shown", showing)
+    return _patch_page(request, seat, seat.practice, number, given, practice=True, truth=truth)
+
+
+@router.post("/practice/{number}")
+def answer_practice(seat: Seated, form: Form, number: int) -> Response:
+    """Commit the answer to a practice item, then say what it was."""
+    showing = _at(seat.practice, number)
+    _not_ahead(seat, f"/practice/{number}", showing)
+    if showing not in seat.latest:
+        _save(seat, showing, number, answer_of(form, seat.room.study), practice=True, revision=0)
+    return RedirectResponse(f"/practice/{number}", 303)
+
+
+@router.get("/patch/{number}")
+def patch(request: Request, seat: Seated, number: int) -> Response:
+    """One patch and the form for its answer."""
+    showing = _at(seat.order, number)
+    _not_ahead(seat, f"/patch/{number}", showing)
+    seat.room.answers.log(seat.person, "shown", showing)
+    return _patch_page(request, seat, seat.order, number, seat.latest.get(showing), practice=False, truth=None)
+
+
+@router.post("/patch/{number}")
+def answer_patch(seat: Seated, form: Form, number: int) -> Response:
+    """Commit an answer; one that changes nothing is not written again."""
+    showing = _at(seat.order, number)
+    _not_ahead(seat, f"/patch/{number}", showing)
+    given, before = answer_of(form, seat.room.study), seat.latest.get(showing)
+    if before is None or not given.repeats(before):
+        revision = whole(form.text("revision"))
+        if revision is None:
+            raise HTTPException(400, "This form is not complete; please load the page again.")
+        _save(seat, showing, number, given, practice=False, revision=revision)
+    return RedirectResponse(f"/patch/{number + 1}" if number + 1 < seat.place else "/continue", 303)
+
+
+@router.post("/back/{number}")
+def back(seat: Seated, _form: Form, number: int) -> Response:
+    """One patch back; that this happened is written down."""
+    showing = _at(seat.order, number)
+    _not_ahead(seat, f"/patch/{number}", showing)
+    seat.room.answers.log(seat.person, "back", showing)
+    return RedirectResponse(f"/patch/{max(number - 1, 1)}", 303)
+
+
+@router.post("/settings")
+def settings(seat: Seated, form: Form) -> Response:
+    """Keep zoom, smoothing and whether keys answer."""
+    zoom = whole(form.text("zoom"))
+    if zoom not in _zooms(seat.room.study.patch_px):
+        raise HTTPException(400, "This zoom is not offered.")
+    seat.room.answers.prefer(
+        seat.person, zoom=zoom, smooth=form.text("smooth") == "on", shortcuts=form.text("shortcuts") == "on"
+    )
+    here = whole(form.text("place"))
+    trial = form.text("practice") == "yes"
+    return RedirectResponse("/continue" if here is None else f"/{'practice' if trial else 'patch'}/{here}", 303)
+
+
+@router.get("/done")
+def done(request: Request, seat: Seated) -> Response:
+    """The end, once it is reached."""
+    if seat.next_path != "/done":
+        raise Elsewhere(seat.next_path)
+    return seat.room.page("room_done.html.j2", session_of(request, seat.room), seat=seat)
+
+
+@router.post("/leave")
+def leave(request: Request, seat: Seated, _form: Form) -> Response:
+    """Make the machine free for another reader; the answers stay."""
+    reply = RedirectResponse("/", 303)
+    seat.room.forget(request, reply)
+    return reply
+
+
+@router.get("/withdraw")
+def ask_to_withdraw(request: Request, seat: Seated) -> Response:
+    """What withdrawing means."""
+    return seat.room.page("room_withdraw.html.j2", session_of(request, seat.room), seat=seat)
+
+
+@router.post("/withdraw")
+def withdraw(request: Request, seat: Seated, form: Form) -> Response:
+    """Delete everything this reader gave."""
+    if form.text("sure") != "yes":
+        raise HTTPException(400, "Please go back and tick that everything shall be deleted.")
+    seat.room.answers.withdraw(seat.person)
+    reply = RedirectResponse("/withdrawn", 303)
+    seat.room.forget(request, reply)
+    return reply
+
+
+@router.get("/withdrawn")
+def withdrawn(request: Request, room: InRoom) -> Response:
+    """That it was done."""
+    return room.page("room_withdrawn.html.j2", session_of(request, room))
+
+
+@router.get("/image/{showing}")
+def image(seat: Seated, showing: str) -> Response:
+    """The bytes of one of the reader's own showings."""
+    if showing not in seat.practice and showing not in seat.order:
+        raise HTTPException(404, "There is no such patch.")
+    return Response(seat.room.study.images[showing], media_type="image/png")
+
+
+@router.get("/static/room.css")
+def style() -> Response:
+    """The style sheet."""
+    return Response(asset("room.css"), media_type="text/css; charset=utf-8")
+
+
+@router.get("/static/room.js")
+def script() -> Response:
+    """The script."""
+    return Response(asset("room.js"), media_type="text/javascript; charset=utf-8")
+
+
+@router.get("/static/room.svg")
+def icon() -> Response:
+    """The icon of the window."""
+    return Response(asset("room.svg"), media_type="image/svg+xml")
+
+
+def _patch_page(
+    request: Request,
+    seat: Seat,
+    order: list[str],
+    number: int,
+    given: Answer | None,
+    *,
+    practice: bool,
+    truth: str | None,
+) -> HTMLResponse:
+    study = seat.room.study
+    zooms = _zooms(study.patch_px)
+    zoom = seat.person.zoom if seat.person.zoom in zooms else first_zoom(study.patch_px)
+    return seat.room.page(
+        "room_patch.html.j2",
+        session_of(request, seat.room),
+        seat=seat,
+        showing=order[number - 1],
+        number=number,
+        total=len(order),
+        practice=practice,
+        truth=truth,
+        given=given,
+        ticked=[] if given is None else given.reason_ids,
+        revision=0 if given is None else given.revision + 1,
+        ahead=not practice and number < seat.place,
+        reasons=study.reasons,
+        patch_px=study.patch_px,
+        zoom=zoom,
+        zooms=zooms,
+        bar=scale_bar(study.patch_px, study.settings.mpp),
+        longest_note=LONGEST_NOTE,
+    )
+
+
+def _save(seat: Seat, showing: str, number: int, given: Given, *, practice: bool, revision: int) -> None:
+    seat.room.answers.save(seat.person, showing, given, place=number, practice=practice, revision=revision)
+
+
+def _with_code(request: Request, room: Room, person: Person) -> Response:
+    reply = RedirectResponse("/ready", 303)
+    room.set_cookie(request, reply, "code", room.answers.new_code(person), seconds=CODE_SECONDS)
+    return reply
+
+
+def _at(order: list[str], number: int) -> str:
+    if not 1 <= number <= len(order):
+        raise HTTPException(404, "There is no such patch.")
+    return order[number - 1]
+
+
+def _not_ahead(seat: Seat, path: str, showing: str) -> None:
+    """Readers answer in order: what lies behind the first open question cannot be looked at yet."""
+    if showing not in seat.latest and path != seat.next_path:
+        raise Elsewhere(seat.next_path)
+
+
+def _zooms(patch_px: int) -> list[int]:
+    return [zoom for zoom in ZOOMS if zoom * patch_px <= LARGEST_SHOWN_PX] or [1]
+
+
+def _go_elsewhere(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Elsewhere)
+    return RedirectResponse(error.path, 303)
+
+
+def _explain(request: Request, error: Exception) -> Response:
+    """A page that says in a sentence what went wrong."""
+    match error:
+        case HTTPException(status_code=404):
+            status, sentence = 404, error.detail if error.detail != "Not Found" else NO_SUCH_PAGE
+        case HTTPException():
+            status, sentence = error.status_code, error.detail
+        case RequestValidationError():
+            status, sentence = 404, NO_SUCH_PAGE
+        case _:
+            status, sentence = 400, str(error)
+    title = request.app.state.room.study.settings.title
+    return HTMLResponse(render("room_error.html.j2", title=title, sentence=sentence, csrf=""), status)
