@@ -17,7 +17,8 @@ from .material import fake_path
 from .tissue import ROLES, Tissue
 
 PATCHES_PER_ROLE = 150
-SYNTHETIC_SLIDES, PATCHES_PER_SLIDE, SYNTHETIC_QUALITY = 16, 9, 70
+SYNTHETIC_SLIDES, PATCHES_PER_SLIDE = 16, 9
+SYNTHETIC_QUALITY = 30  # as coarse as the sample slide
 
 _GATE = "gate.json"
 

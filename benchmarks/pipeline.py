@@ -232,7 +232,7 @@ class _Benchmark:
         trained_here = name not in self.given
         return GeneratorFacts(
             source="trained in this run" if trained_here else "given as a checkpoint",
-            resolution_px=int(source.module.resolution),
+            resolution_px=source.config.resolution,
             seconds=source.card.get("seconds"),
             kimg=_kimg(source.card.get("images")),
             published_kimg=PUBLISHED_KIMG.get(source.config.family),
@@ -258,8 +258,8 @@ class _Benchmark:
     def _same_tissue(self, source: Fakes) -> bool:
         if isinstance(source, PatchSet):
             return False
-        px = int(source.module.resolution)
-        return bool(source.card.get("data", {}).get("digest") == self.tissue.crop_source(px).digest)
+        learned = self.tissue.crop_source(source.config.resolution).digest
+        return bool(source.card.get("data", {}).get("digest") == learned)
 
     def _public_config(self) -> dict[str, Any]:
         return asdict(self.config) | {"fake": {name: path.name for name, path in self.config.fake.items()}}

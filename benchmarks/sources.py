@@ -61,5 +61,5 @@ def _is_checkpoint(path: Path) -> bool:
 
 def _edge_px(fakes: Fakes) -> int:
     if isinstance(fakes, LoadedGenerator):
-        return int(fakes.module.resolution)
+        return fakes.config.resolution
     return int(min(fakes.table["width"].min(), fakes.table["height"].min()))
