@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zipfile
 from collections.abc import Mapping
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def read_foreign(path: Path) -> Any:
 
 
 def _read(data: bytes) -> Any:
-    budget = Budget()
+    budget = Budget(len(data))
     if data.startswith(ZIP_START):
         return _read_zip(data, budget)
     stream = BytesIO(data)
@@ -85,6 +86,7 @@ def _read_zip(data: bytes, budget: Budget) -> Any:
     if sum(entry.file_size for entry in entries.values()) > len(data):
         raise Refused("claims to hold more bytes than it has")
 
+    @cache  # tensors may share their data
     def fetch(name: str) -> bytes:
         if name not in entries:
             raise Refused(f"is not a PyTorch checkpoint: it lacks {shown(name)}")
@@ -131,10 +133,10 @@ def _read_sequence(stream: BytesIO, known: Mapping[str, Builder | None], budget:
 
     value = DataReader(stream, known, budget, persistent).read()
     keys = DataReader(stream, {}, budget).read()
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
+    if not (isinstance(keys, list) and all(isinstance(key, str) for key in keys) and sorted(keys) == sorted(storages)):
         raise Refused("is damaged: its list of data does not fit")
     for key in keys:
-        _take_numbers(stream, storages[str(key)])
+        _take_numbers(stream, storages[key])
     return value
 
 
@@ -153,7 +155,7 @@ def _pickled(budget: Budget) -> dict[str, Builder | None]:
     def storage(arguments: tuple[Any, ...]) -> Storage:
         match arguments:
             case (bytes() as data,):
-                found = _read_sequence(BytesIO(data), dict.fromkeys(STORAGES), budget)
+                found = _read_sequence(budget.open(data), dict.fromkeys(STORAGES), budget)
                 if isinstance(found, Storage):
                     return found
         raise Refused("holds something else where a tensor's data should be")

@@ -22,6 +22,7 @@ SCHEMES: Mapping[Kind, interchange.Scheme] = {
     "tensorflow stylegan2": "tensorflow",
 }
 Stored = StoredTensor | Array
+MOST_NAMES = 50  # of parts that are left out, in the card
 
 
 # What a network was made with, where it does not show in its tensors; a setting that is not given has the first value.
@@ -144,7 +145,8 @@ def _state_dict(value: Mapping[Any, Any]) -> dict[str, Stored]:
 
 
 def _others(rest: Mapping[Any, Any], used: set[str]) -> list[str]:
-    return [shown(str(name)) for name in rest if name not in used]
+    names = [shown(str(name)) for name in rest if name not in used]
+    return names if len(names) <= MOST_NAMES else [*names[:MOST_NAMES], f"{len(names) - MOST_NAMES} more"]
 
 
 def _widened(tensors: dict[str, StoredTensor]) -> dict[str, Stored]:

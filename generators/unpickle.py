@@ -58,8 +58,9 @@ class Name:
 
 @dataclass
 class Budget:
-    """Operations that a file may still ask for; its nested parts draw on the same."""
+    """What a file may still ask for; its nested parts draw on the same."""
 
+    nbytes: int  # of nested parts: the same one may be named again and again, and be copied each time
     operations: int = MAX_OPERATIONS
 
     def spend(self) -> None:
@@ -67,6 +68,13 @@ class Budget:
         self.operations -= 1
         if self.operations < 0:
             raise Refused("asks for more operations than any checkpoint needs")
+
+    def open(self, part: bytes) -> BytesIO:
+        """Open a nested part; all of them together cannot be larger than the file."""
+        self.nbytes -= len(part)
+        if self.nbytes < 0:
+            raise Refused("claims more numbers than it holds")
+        return BytesIO(part)
 
 
 class DataReader:
