@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from histoforensics.slides import HistoforensicsError
 
-from . import benchmark, detectors, doctor, exam, generators, slides
+from . import benchmark, detectors, doctor, exam, generators, scan, slides
 from .console import fail
 
 
@@ -36,7 +36,9 @@ app.add_typer(slides.app, name="slides")
 app.add_typer(generators.app, name="generators")
 app.add_typer(detectors.app, name="detectors")
 app.add_typer(exam.app, name="exam")
+slides.app.command("merge")(scan.merge)
 app.command("benchmark")(benchmark.benchmark)
+app.command("scan")(scan.scan)
 app.command("doctor")(doctor.doctor)
 
 

@@ -38,7 +38,9 @@ def region_features(scores: ScoreMap, fake_above: Mapping[str, float]) -> list[F
         scores: The score map.
         fake_above: Detector -> its frozen threshold.
 
-    Regions are ranked by their mean score times the square root of their cells: one loud cell is often chance.
+    A cell's mean takes in patches that reach beyond a splice, so one that is hardly larger than a patch may raise no
+    region although a patch in ``scores.parquet`` is called fake. Regions are ranked by their mean score times the
+    square root of their cells: one loud cell is often chance.
     """
     found = []
     for label, threshold in fake_above.items():
