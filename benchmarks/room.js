@@ -13,14 +13,25 @@
     root.classList.add("scripted");
     root.classList.toggle("keys", document.body.dataset.shortcuts !== "off");
     if (!image) return;
+    if ("auto" in image.dataset) fit(image);
     image.decode().catch(() => {}).then(() => { if (image === one("#patch")) decoded = performance.now(); });
+  }
+
+  function fit(image) { // until a reader has chosen a zoom: the largest offered one that the window holds
+    const room = one(".frame").parentElement.clientWidth;
+    const fitting = [...document.querySelectorAll("#settings [name=zoom]")]
+      .filter((choice) => Number(choice.value) * Number(image.dataset.px) <= Math.max(room, 1));
+    const chosen = one("#settings [name=zoom]:checked");
+    if (image.width <= room || !fitting.length) return;
+    fitting.at(-1).checked = true;
+    if (chosen !== fitting.at(-1)) draw();
   }
 
   function fields(form) {
     const data = new URLSearchParams(new FormData(form));
     if (form.id !== "answer") return data;
     const settings = new FormData(one("#settings"));
-    if (decoded !== null) data.set("client_ms", (performance.now() - decoded).toFixed(1));
+    data.set("client_ms", (decoded === null ? 0 : performance.now() - decoded).toFixed(1)); // 0: before it was seen
     data.set("zoom", settings.get("zoom"));
     data.set("smooth", settings.get("smooth") || "off");
     data.set("viewport", `${innerWidth}x${innerHeight}`);
@@ -56,7 +67,7 @@
     }
   }
 
-  function look() { // zoom, smoothing and keys, at once; the server is told so that the next page looks the same
+  function draw() {
     const settings = new FormData(one("#settings"));
     const image = one("#patch"), bar = one("#bar"), zoom = Number(settings.get("zoom"));
     image.width = image.height = zoom * Number(image.dataset.px);
@@ -64,6 +75,11 @@
     if (bar) bar.setAttribute("width", (zoom * Number(bar.dataset.px)).toFixed(2));
     document.body.dataset.shortcuts = settings.get("shortcuts") ? "on" : "off";
     root.classList.toggle("keys", Boolean(settings.get("shortcuts")));
+  }
+
+  function look() { // at once; the server is told, so that the next page looks the same
+    draw();
+    const settings = new FormData(one("#settings"));
     fetch("/settings", { method: "POST", body: new URLSearchParams(settings), redirect: "manual" }).catch(() => {});
   }
 

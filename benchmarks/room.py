@@ -6,40 +6,26 @@ without JavaScript. An answer is committed before its reply is sent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from histoforensics.slides import HistoforensicsError
 
-from . import room_lead
-from .answer_tables import Answer, Person
+from . import room_entrance, room_lead
+from .answer_tables import Answer
 from .answers import LONGEST_NOTE, Answers, Given
-from .pages import ZOOMS, asset, first_zoom, paragraphs, render, scale_bar
-from .room_forms import Posted, Room, answer_of, posted, room_of, session_of, whole
-from .room_security import Doorkeeper, Keys, new_token
+from .pages import ZOOMS, asset, first_zoom, render, scale_bar
+from .room_forms import Room, answer_of, session_of, whole
+from .room_seat import Elsewhere, Form, Seat, Seated, showing_at, turn_back_if_ahead
+from .room_security import Doorkeeper, Keys
 from .study import Study
 
-ROLES = ("Pathologist", "Pathologist in training", "Other physician", "Scientist", "Technician", "Student", "Other")
 LARGEST_SHOWN_PX = 900
-CODE_SECONDS = 900  # how long the return code can be read again on its page
 NO_SUCH_PAGE = "There is no such page."
 
 router = APIRouter()
-InRoom = Annotated[Room, Depends(room_of)]
-Form = Annotated[Posted, Depends(posted)]
-
-
-class Elsewhere(Exception):
-    """The reader has to go somewhere else first."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
 
 
 def create_room(
@@ -62,6 +48,7 @@ def create_room(
     app = FastAPI(title=study.settings.title, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.room = Room(study, answers, Keys(answers.secret, lead_token, access_token), study.digest[:8])
     app.include_router(router)
+    app.include_router(room_entrance.router)
     app.include_router(room_lead.router)
     app.add_middleware(Doorkeeper, hosts=hosts)
     app.add_exception_handler(Elsewhere, _go_elsewhere)
@@ -69,128 +56,6 @@ def create_room(
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)
     return app
-
-
-@dataclass(frozen=True)
-class Seat:
-    """A reader with an order and the answers given so far."""
-
-    room: Room
-    person: Person
-    practice: list[str]
-    order: list[str]
-    latest: Mapping[str, Answer]
-
-    @property
-    def next_path(self) -> str:
-        """Where this reader goes on."""
-        for at, name in enumerate(self.practice, 1):
-            if name not in self.latest:
-                return f"/practice/{at}"
-        for at, name in enumerate(self.order, 1):
-            if name not in self.latest:
-                return f"/patch/{at}"
-        return "/done"
-
-    @property
-    def place(self) -> int:
-        """The first place without an answer, from 1; one past the last where all have one."""
-        return next((at for at, name in enumerate(self.order, 1) if name not in self.latest), len(self.order) + 1)
-
-
-def admitted(request: Request, room: InRoom) -> None:
-    """Let in whoever may be here: on a room open to other machines, only those who hold its token."""
-    if room.keys.access is not None and not room.has_cookie(request, "pass", room.keys.access):
-        raise HTTPException(403, "Ask the study lead for the address with its token.")
-
-
-def seated(request: Request, room: InRoom, _admitted: Annotated[None, Depends(admitted)]) -> Seat:
-    """The reader whose session this is.
-
-    Raises:
-        Elsewhere: To the first page, if there is none.
-    """
-    session = session_of(request, room)
-    person = room.answers.by_session(session) if session else None
-    if person is None or person.seed is None:
-        raise Elsewhere("/")
-    study = room.study
-    return Seat(room, person, study.practice_order(), study.order(person.seed), room.answers.latest(person))
-
-
-Seated = Annotated[Seat, Depends(seated)]
-
-
-@router.get("/enter")
-def enter(request: Request, room: InRoom, token: str = "") -> Response:
-    """Admit a reader who was given the room's token."""
-    if not room.keys.opens_room(token):
-        raise HTTPException(403, "This is not the room's token.")
-    reply = RedirectResponse("/", 303)
-    room.set_cookie(request, reply, "pass", str(room.keys.access))
-    return reply
-
-
-@router.get("/", dependencies=[Depends(admitted)])
-def welcome(request: Request, room: InRoom) -> Response:
-    """What this is, consent, and the way in or back in."""
-    session = session_of(request, room)
-    if session and room.answers.by_session(session) is not None:
-        return RedirectResponse("/continue", 303)
-    session = session or new_token()
-    study = room.study
-    page = room.page(
-        "room_welcome.html.j2",
-        session,
-        consent=paragraphs(study.consent),
-        version=study.consent_version,
-        patches=study.showings,
-        practice=len(study.practice),
-        told=study.settings.told,
-        roles=ROLES,
-    )
-    room.set_cookie(request, page, "session", session)
-    return page
-
-
-@router.post("/join", dependencies=[Depends(admitted)])
-def join(request: Request, room: InRoom, form: Form) -> Response:
-    """Take part."""
-    role, years = form.text("role"), whole(form.text("years"))
-    if form.text("agree") != room.study.consent_version:
-        raise HTTPException(400, "Please go back, read the consent text and tick that you agree.")
-    if role not in ROLES or years is None or not 0 <= years <= 80:
-        raise HTTPException(400, "Please go back and give a role and whole years of experience, 0 to 80.")
-    person = room.answers.join(
-        role=role,
-        years=years,
-        consent_version=room.study.consent_version,
-        session=form.session,
-        seed=room.draw_seed(),
-    )
-    return _with_code(request, room, person)
-
-
-@router.post("/return", dependencies=[Depends(admitted)])
-def come_back(room: InRoom, form: Form) -> Response:
-    """Go on where one left, perhaps on another machine."""
-    if room.answers.return_with(form.text("code"), form.session) is None:
-        raise HTTPException(400, "No reader has this return code. Please go back and check it.")
-    return RedirectResponse("/continue", 303)
-
-
-@router.post("/code")
-def code(request: Request, seat: Seated, _form: Form) -> Response:
-    """A new return code in place of a lost one."""
-    return _with_code(request, seat.room, seat.person)
-
-
-@router.get("/ready")
-def ready(request: Request, seat: Seated) -> Response:
-    """The return code and how to answer."""
-    shown = request.cookies.get(seat.room.cookie("code"), "")
-    begun = bool(seat.latest)
-    return seat.room.page("room_ready.html.j2", session_of(request, seat.room), seat=seat, code=shown, begun=begun)
 
 
 @router.get("/continue")
@@ -202,8 +67,8 @@ def go_on(seat: Seated) -> Response:
 @router.get("/practice/{number}")
 def practice(request: Request, seat: Seated, number: int) -> Response:
     """A practice item, or what it was once it is answered."""
-    showing = _at(seat.practice, number)
-    _not_ahead(seat, f"/practice/{number}", showing)
+    showing = showing_at(seat.practice, number)
+    turn_back_if_ahead(seat, f"/practice/{number}", showing)
     given = seat.latest.get(showing)
     truth = None
     if given is not None:
@@ -217,8 +82,8 @@ def practice(request: Request, seat: Seated, number: int) -> Response:
 @router.post("/practice/{number}")
 def answer_practice(seat: Seated, form: Form, number: int) -> Response:
     """Commit the answer to a practice item, then say what it was."""
-    showing = _at(seat.practice, number)
-    _not_ahead(seat, f"/practice/{number}", showing)
+    showing = showing_at(seat.practice, number)
+    turn_back_if_ahead(seat, f"/practice/{number}", showing)
     if showing not in seat.latest:
         _save(seat, showing, number, answer_of(form, seat.room.study), practice=True, revision=0)
     return RedirectResponse(f"/practice/{number}", 303)
@@ -227,8 +92,8 @@ def answer_practice(seat: Seated, form: Form, number: int) -> Response:
 @router.get("/patch/{number}")
 def patch(request: Request, seat: Seated, number: int) -> Response:
     """One patch and the form for its answer."""
-    showing = _at(seat.order, number)
-    _not_ahead(seat, f"/patch/{number}", showing)
+    showing = showing_at(seat.order, number)
+    turn_back_if_ahead(seat, f"/patch/{number}", showing)
     seat.room.answers.log(seat.person, "shown", showing)
     return _patch_page(request, seat, seat.order, number, seat.latest.get(showing), practice=False, truth=None)
 
@@ -236,8 +101,8 @@ def patch(request: Request, seat: Seated, number: int) -> Response:
 @router.post("/patch/{number}")
 def answer_patch(seat: Seated, form: Form, number: int) -> Response:
     """Commit an answer; one that changes nothing is not written again."""
-    showing = _at(seat.order, number)
-    _not_ahead(seat, f"/patch/{number}", showing)
+    showing = showing_at(seat.order, number)
+    turn_back_if_ahead(seat, f"/patch/{number}", showing)
     given, before = answer_of(form, seat.room.study), seat.latest.get(showing)
     if before is None or not given.repeats(before):
         revision = whole(form.text("revision"))
@@ -250,8 +115,8 @@ def answer_patch(seat: Seated, form: Form, number: int) -> Response:
 @router.post("/back/{number}")
 def back(seat: Seated, _form: Form, number: int) -> Response:
     """One patch back; that this happened is written down."""
-    showing = _at(seat.order, number)
-    _not_ahead(seat, f"/patch/{number}", showing)
+    showing = showing_at(seat.order, number)
+    turn_back_if_ahead(seat, f"/patch/{number}", showing)
     seat.room.answers.log(seat.person, "back", showing)
     return RedirectResponse(f"/patch/{max(number - 1, 1)}", 303)
 
@@ -276,37 +141,6 @@ def done(request: Request, seat: Seated) -> Response:
     if seat.next_path != "/done":
         raise Elsewhere(seat.next_path)
     return seat.room.page("room_done.html.j2", session_of(request, seat.room), seat=seat)
-
-
-@router.post("/leave")
-def leave(request: Request, seat: Seated, _form: Form) -> Response:
-    """Make the machine free for another reader; the answers stay."""
-    reply = RedirectResponse("/", 303)
-    seat.room.forget(request, reply)
-    return reply
-
-
-@router.get("/withdraw")
-def ask_to_withdraw(request: Request, seat: Seated) -> Response:
-    """What withdrawing means."""
-    return seat.room.page("room_withdraw.html.j2", session_of(request, seat.room), seat=seat)
-
-
-@router.post("/withdraw")
-def withdraw(request: Request, seat: Seated, form: Form) -> Response:
-    """Delete everything this reader gave."""
-    if form.text("sure") != "yes":
-        raise HTTPException(400, "Please go back and tick that everything shall be deleted.")
-    seat.room.answers.withdraw(seat.person)
-    reply = RedirectResponse("/withdrawn", 303)
-    seat.room.forget(request, reply)
-    return reply
-
-
-@router.get("/withdrawn")
-def withdrawn(request: Request, room: InRoom) -> Response:
-    """That it was done."""
-    return room.page("room_withdrawn.html.j2", session_of(request, room))
 
 
 @router.get("/image/{showing}")
@@ -372,24 +206,6 @@ def _patch_page(
 
 def _save(seat: Seat, showing: str, number: int, given: Given, *, practice: bool, revision: int) -> None:
     seat.room.answers.save(seat.person, showing, given, place=number, practice=practice, revision=revision)
-
-
-def _with_code(request: Request, room: Room, person: Person) -> Response:
-    reply = RedirectResponse("/ready", 303)
-    room.set_cookie(request, reply, "code", room.answers.new_code(person), seconds=CODE_SECONDS)
-    return reply
-
-
-def _at(order: list[str], number: int) -> str:
-    if not 1 <= number <= len(order):
-        raise HTTPException(404, "There is no such patch.")
-    return order[number - 1]
-
-
-def _not_ahead(seat: Seat, path: str, showing: str) -> None:
-    """Readers answer in order: what lies behind the first open question cannot be looked at yet."""
-    if showing not in seat.latest and path != seat.next_path:
-        raise Elsewhere(seat.next_path)
 
 
 def _zooms(patch_px: int) -> list[int]:
