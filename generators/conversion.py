@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .families import FAMILIES
 from .interchange import Source, Table, same
 from .layers import channels_at, stages
 from .resample import FIR, outer_kernel
@@ -33,7 +34,8 @@ def network_config(foreign: Foreign) -> StyleConfig:
     widths = _leading([table[name].name for name in biases], foreign.generator)
     layers = _leading([table[f"mapping.layers.{i}.bias"].name for i in range(MOST_LAYERS)], foreign.generator)
     if len(widths) < 2 or not layers:
-        raise Refused(f"lacks the tensors of a generator, such as {table[biases[1]].name}")
+        title = FAMILIES[foreign.family].title
+        raise Refused(f"lacks the tensors of a {title} generator, such as {table[biases[1]].name}")
     weight = table["mapping.layers.0.weight"].name
     if weight not in foreign.generator:
         raise Refused(f"lacks the tensor {weight}")

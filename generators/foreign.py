@@ -86,6 +86,8 @@ def _read_zip(data: bytes, budget: Budget) -> Any:
     if sum(entry.file_size for entry in entries.values()) > len(data):
         raise Refused("claims to hold more bytes than it has")
 
+    storages: dict[str, Storage] = {}
+
     @cache  # tensors may share their data
     def fetch(name: str) -> bytes:
         if name not in entries:
@@ -98,8 +100,10 @@ def _read_zip(data: bytes, budget: Budget) -> Any:
     def persistent(identity: Any) -> Storage:
         match identity:
             case ("storage", _, str() as key, str(), int() as numel):
-                storage = Storage(storage_dtype(identity[1]), numel, lambda: fetch(f"data/{key}"))
-                entry = entries.get(f"data/{key}")
+                dtype, entry = storage_dtype(identity[1]), entries.get(f"data/{key}")
+                storage = storages.setdefault(key, Storage(dtype, numel, lambda: fetch(f"data/{key}")))
+                if (storage.dtype, storage.numel) != (dtype, numel):
+                    raise Refused("claims two sizes for the same data")
                 if numel < 0 or entry is None or entry.file_size != numel * storage.dtype.itemsize:
                     raise Refused("claims a tensor of another size than its data has")
                 return storage

@@ -69,6 +69,15 @@ def test_a_value_that_holds_itself_and_one_held_twice_are_read():
     assert found[1] is found[2]
 
 
+def test_a_name_may_be_mentioned_without_a_call():
+    known = {"numpy.ndarray": None}
+    assert read(b"cnumpy\nndarray\n.", known).dotted == "numpy.ndarray"
+    with pytest.raises(Refused, match=r"wants numpy\.ndarray called"):
+        read(b"cnumpy\nndarray\n)R.", known)
+    with pytest.raises(Refused, match="the arguments of a call in it are no tuple"):
+        read(b"cnumpy\ndtype\n]R.", {"numpy.dtype": list})
+
+
 def test_the_stream_is_left_where_the_pickle_ends():
     stream = BytesIO(pickle.dumps(1) + pickle.dumps("two") + b"rest")
     assert [DataReader(stream, {}, Budget(99)).read() for _ in range(2)] == [1, "two"]

@@ -202,7 +202,7 @@ def test_a_generator_that_cannot_be_reproduced_is_refused(tmp_path, pair, settin
         ("synthesis.b4.resample_filter", torch.eye(4), "resamples with another filter"),
         ("mapping.embed.weight", torch.zeros(8, 8), "has a tensor mapping.embed.weight, which no network"),
         ("synthesis.b16.conv1.bias", torch.zeros(13), "widths .12, 12, 13., which follow no rule"),
-        ("mapping.fc0.bias", None, "lacks the tensors of a generator"),
+        ("mapping.fc0.bias", None, "lacks the tensors of a StyleGAN2 generator, such as synthesis.b8.conv1.bias"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(tmp_path, pair, name, value, message, layouts):
