@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -93,8 +93,20 @@ class Answers:
         """Release the file."""
         self._engine.dispose()
 
-    def join(self, *, role: str, years: int, consent_version: str, session: str | None, seed: int | None) -> Person:
-        """The new reader of this session, under a new pseudonym; the same one again where the form was sent twice."""
+    def join(
+        self,
+        *,
+        role: str,
+        years: int,
+        consent_version: str,
+        session: str | None,
+        seed: int | None,
+        given: Sequence[tuple[int, str, Given]] = (),
+    ) -> Person:
+        """The new reader of this session, under a new pseudonym; the same one again where the form was sent twice.
+
+        ``given`` are answers that come with the reader, as (place, showing, answer): all are written, or nothing is.
+        """
         with self._writing() as db:
             mine = db.scalar(select(Person).where(Person.session_digest == _digest(session)))
             if session is not None and mine is not None:
@@ -106,6 +118,8 @@ class Answers:
                 seed=seed, session_digest=_digest(session), code_digest=None, zoom=None, smooth=False, shortcuts=True,
             )  # fmt: skip
             db.add(person)
+            db.flush()
+            db.add_all(_row(person, showing, one, place, False, 0, None) for place, showing, one in given)
             return person
 
     def new_code(self, person: Person) -> str:
@@ -152,14 +166,7 @@ class Answers:
                 shown = db.scalar(
                     select(func.max(Event.at)).where(Event.person_id == person.id, Event.showing == showing)
                 )
-                db.add(
-                    Answer(
-                        person_id=person.id, showing=showing, place=place, practice=practice, revision=revision,
-                        verdict=given.verdict, confidence=given.confidence, reasons=json.dumps(list(given.reasons)),
-                        note=given.note, client_ms=given.client_ms, server_ms=_since(shown),
-                        shown_as=json.dumps(dict(given.shown_as)), answered_at=_now(),
-                    )
-                )  # fmt: skip
+                db.add(_row(person, showing, given, place, practice, revision, _since(shown)))
         except IntegrityError as err:
             raise ExamError("This reader has withdrawn; nothing was saved.") from err
         return True
@@ -244,6 +251,16 @@ def _engine(path: Path) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _row(
+    person: Person, showing: str, given: Given, place: int, practice: bool, revision: int, server_ms: float | None
+) -> Answer:
+    return Answer(
+        person_id=person.id, showing=showing, place=place, practice=practice, revision=revision,
+        verdict=given.verdict, confidence=given.confidence, reasons=json.dumps(list(given.reasons)), note=given.note,
+        client_ms=given.client_ms, server_ms=server_ms, shown_as=json.dumps(dict(given.shown_as)), answered_at=_now(),
+    )  # fmt: skip
 
 
 def _of(person: Person, showing: str) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,6 +101,27 @@ def serve(
     from histoforensics.benchmarks.room_server import serve_room
 
     serve_room(exam, host=host, port=port, allow_remote=allow_remote, names=tuple(name or ()), tell=_say)
+
+
+@app.command("import")
+def import_(
+    exam: Annotated[Path, typer.Argument(help="Folder of the exam.")],
+    marks: Annotated[Path, typer.Argument(help="Table of one reader's marks, made from marks_template.csv.")],
+    role: Annotated[str, typer.Option(help="The reader's role.")],
+    years: Annotated[int, typer.Option(help="The reader's years of experience.", min=0, max=80)],
+) -> None:
+    """Add the marks of a reader who used the paper form.
+
+    Example: histoforensics exam import exam/ marks.csv --role Pathologist --years 12
+    """
+    from histoforensics.benchmarks.answers import Answers
+    from histoforensics.benchmarks.paper_marks import import_marks
+    from histoforensics.benchmarks.study import Study
+
+    study = Study.open(exam)
+    with closing(Answers(study.root, study.digest)) as answers:
+        person, count = import_marks(study, answers, marks, role=role, years=years)
+    console.print(f"{count} of {len(study.exam)} patches marked by reader {person.name}.", markup=False, soft_wrap=True)
 
 
 def _say(line: str) -> None:
