@@ -174,7 +174,7 @@ def import_foreign(
             "StyleGAN and StyleGAN2, or a .pt of rosinality's StyleGAN2."
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder to write [default: runs/NAME].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; runs/NAME if not given.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
 ) -> None:
     """Turn a checkpoint of another project into ours; nothing that the file carries is run."""

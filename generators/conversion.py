@@ -19,6 +19,7 @@ from .unpickle import Refused, shown
 
 StyleConfig = StyleGANConfig | StyleGAN2Config
 LARGEST, MOST_LAYERS = 1024, 64  # side and mapping of the largest network that is looked for
+WIDEST = 2**16  # features of a layer; the published networks have 512
 
 
 def network_config(foreign: Foreign) -> StyleConfig:
@@ -46,6 +47,9 @@ def network_config(foreign: Foreign) -> StyleConfig:
         "resolution": resolution, "z_dim": foreign.generator[weight].numel // max(layers[0], 1), "w_dim": layers[0],
         "fmap_base": base, "fmap_max": max(widths), "mapping_layers": len(layers),
     }  # fmt: skip
+    widest = max(fields[name] for name in ("z_dim", "w_dim", "fmap_max"))
+    if widest > WIDEST:
+        raise Refused(f"holds a generator with a layer of {widest} features; at most {WIDEST} are read")
     if min(fields.values()) < 1 or any(
         channels_at(side, base, max(widths)) != width
         for side, width in zip(stages(resolution), widths, strict=True)

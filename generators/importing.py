@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from histoforensics.slides import CheckpointError, Progress, atomic_folder, file_digest
+from histoforensics.slides import CheckpointError, Progress, atomic_folder, file_digest, require
 
 from .checkpoints import save_discriminator, save_generator
 from .config import TrainConfig
@@ -42,9 +42,11 @@ def import_checkpoint(
 
     Raises:
         CheckpointError: The file is none of these, damaged, unsafe, or of a network that this tool does not have.
-        ConfigError: ``out`` is not empty and ``overwrite`` is false.
+        ConfigError: ``out`` holds the file itself, or is not empty and ``overwrite`` is false.
     """
-    path, say = Path(path), progress or _silent
+    path, out, say = Path(path), Path(out), progress or _silent
+    apart = not path.resolve().is_relative_to(out.resolve())  # else --overwrite would sweep the file away
+    require(apart, "out", "a folder that does not hold the checkpoint", out.name)
     say(0, 3, "reading")
     value = read_foreign(path)
     try:
@@ -65,7 +67,7 @@ def import_checkpoint(
     }  # fmt: skip
     origin = f"unknown: {foreign.kind} {path.name}"
     card = {"images": None, "lod": 0.0, "data": {"origin": origin}, "imported": imported}
-    with atomic_folder(Path(out), overwrite=overwrite) as work:
+    with atomic_folder(out, overwrite=overwrite) as work:
         save_generator(work, G, _train_config(foreign.family, config), card)
         if D is not None:
             save_discriminator(work, D)

@@ -174,6 +174,13 @@ def test_a_folder_that_is_not_empty_is_kept_unless_told_otherwise(tmp_path, pair
     import_checkpoint(path, tmp_path / "out", overwrite=True)
 
 
+def test_a_folder_that_holds_the_checkpoint_is_not_swept(tmp_path, pair, layouts):
+    path = layouts.ada_pickle(tmp_path / "net.pkl", *layouts.ada_names(*pair))
+    with pytest.raises(ConfigError, match="out must be a folder that does not hold the checkpoint"):
+        import_checkpoint(path, tmp_path, overwrite=True)
+    assert path.exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -202,6 +209,7 @@ def test_a_generator_that_cannot_be_reproduced_is_refused(tmp_path, pair, settin
         ("synthesis.b4.resample_filter", torch.eye(4), "resamples with another filter"),
         ("mapping.embed.weight", torch.zeros(8, 8), "has a tensor mapping.embed.weight, which no network"),
         ("synthesis.b16.conv1.bias", torch.zeros(13), "widths .12, 12, 13., which follow no rule"),
+        ("mapping.fc0.bias", torch.zeros(70_000), "a layer of 70000 features; at most 65536 are read"),
         ("mapping.fc0.bias", None, "lacks the tensors of a StyleGAN2 generator, such as synthesis.b8.conv1.bias"),
     ],
 )
