@@ -23,7 +23,7 @@ class BenchmarkConfig:
     families: tuple[str, ...] = tuple(FAMILIES)  # trained where no fakes are given
     patch_px: int | None = None  # the judged size; None: 112 on a slide, else the largest that all images have
     mpp: float | None = None  # of slides that do not say
-    generator_seconds: float = 110.0  # of training, each
+    generator_seconds: float = 240.0  # of training, side by side
     cnn_seconds: float = 18.0  # of each training of a CNN detector
     same_source: bool = False  # the user's word that the given fakes were made from the given tissue
     seed: int = 0

@@ -22,10 +22,10 @@ from typing import Any
 
 from histoforensics.forensics import CONTROLS
 from histoforensics.forensics.placebo import Placebo
-from histoforensics.generators import LoadedGenerator, fit, load_generator, preset, sample_patchset
-from histoforensics.generators.presets import COMPACT_PX
+from histoforensics.generators import LoadedGenerator, sample_patchset
 from histoforensics.slides import PatchSet, Progress, run_card
 
+from .brief import PUBLISHED_KIMG, train_generators
 from .config import BenchmarkConfig
 from .exam import Exam, Marks, exam_size
 from .examiner import build_exam
@@ -40,8 +40,6 @@ from .results import GeneratorFacts, assemble, exam_scores, write_results
 from .sources import Fakes, open_fakes, open_tissue
 from .stages import digest, stage
 
-TITLES = {"stylegan": "StyleGAN", "stylegan2": "StyleGAN2", "pathologygan": "PathologyGAN"}  # as the paper writes them
-PUBLISHED_KIMG = {"stylegan": 25_000.0, "stylegan2": 25_000.0, "pathologygan": 3_600.0}
 PUBLISHED_N_REAL = 30  # of the exam of 2020, beside as many fakes
 
 
@@ -82,7 +80,7 @@ class _Benchmark:
 
     def run(self) -> dict[str, Any]:
         self.out.mkdir(parents=True, exist_ok=True)
-        generators = self.given or self._train_generators()
+        generators: dict[str, Fakes] = self.given or {**self._trained()}
         folders = {name: self._sample(name, source) for name, source in generators.items()}
         matched, raw = self._material(folders, matched=True), self._material(folders, matched=False)
         homes = (self.out / "detectors", self.work / "detectors")
@@ -121,26 +119,8 @@ class _Benchmark:
 
     # -- generators and fakes -------------------------------------------------------------------------------------
 
-    def _train_generators(self) -> dict[str, Fakes]:
-        return {TITLES[family]: self._train_generator(family) for family in self.config.families}
-
-    def _train_generator(self, family: str) -> LoadedGenerator:
-        px = _resolution(COMPACT_PX[family], self.tissue.patch_px)
-        config = preset(family, "compact", resolution=px, seed=self.config.seed)
-        data = self.tissue.crop_source(px)
-        seconds = self.config.generator_seconds
-
-        def make(folder: Path) -> None:
-            with self.narrate(f"Training {family} for {seconds:.0f} s") as progress:
-                began = time.monotonic()
-
-                def by_time(done: int, total: int, note: str = "") -> None:  # noqa: ARG001 - time is what runs out
-                    progress(min(round(time.monotonic() - began), round(seconds)), round(seconds), note)
-
-                fit(data, config, folder, budget_seconds=seconds, device=self.config.device, progress=by_time)
-
-        fields = {"data": data.to_json(), "config": config.to_json(), "seconds": seconds}
-        return load_generator(stage(self.work / "generators" / family, fields, make), self.config.device)
+    def _trained(self) -> dict[str, LoadedGenerator]:
+        return train_generators(self.config, self.tissue, self.work / "generators", self.narrate)
 
     def _sample(self, name: str, source: Fakes) -> PatchSet:
         if isinstance(source, PatchSet):
@@ -270,15 +250,6 @@ class _Benchmark:
 
 def _held_out(material: Material) -> HeldOut:
     return HeldOut.of(material.real["exam"], {name: roles["exam"] for name, roles in material.fakes.items()})
-
-
-def _resolution(compact_px: int, patch_px: int) -> int:
-    """The family's size, doubled or halved until it is the least that holds the judged patch."""
-    while compact_px // 2 >= patch_px:
-        compact_px //= 2
-    while compact_px < patch_px:
-        compact_px *= 2
-    return compact_px
 
 
 def _counts(material: Material) -> dict[str, Any]:

@@ -18,6 +18,12 @@ def stage_key(fields: Mapping[str, Any]) -> str:
     return json.dumps({"histoforensics": version("histoforensics"), **fields}, sort_keys=True, default=str)
 
 
+def is_done(folder: Path, fields: Mapping[str, Any]) -> bool:
+    """Whether the folder holds a finished stage with these fields."""
+    done = folder / STAGE_FILE
+    return done.is_file() and done.read_text() == stage_key(fields)
+
+
 def stage(folder: Path, fields: Mapping[str, Any], make: Callable[[Path], object]) -> Path:
     """The folder that ``make`` filled for these fields; it is filled again only when they changed.
 
@@ -30,10 +36,9 @@ def stage(folder: Path, fields: Mapping[str, Any], make: Callable[[Path], object
         fields: Everything that the content depends on: settings, digests of inputs, keys of earlier stages.
         make: Fills the folder that it is given.
     """
-    key = stage_key(fields)
-    done = folder / STAGE_FILE
-    if done.is_file() and done.read_text() == key:
+    if is_done(folder, fields):
         return folder
+    key = stage_key(fields)
     partial = folder.with_name(f"{folder.name}.partial-{hashlib.sha256(key.encode()).hexdigest()[:12]}")
     for stale in folder.parent.glob(f"{folder.name}.partial-*"):
         if stale != partial:
