@@ -22,6 +22,7 @@ class HumanMarks:
 
     Attributes:
         person: Who.
+        items: Their names.
         verdicts: To the item when it first came.
         ratings: From -6, certainly real, to 6, certainly fake, 0 unsure; None without an answer.
         again: Verdicts to the repeats, by item.
@@ -30,6 +31,7 @@ class HumanMarks:
     """
 
     person: Person
+    items: tuple[str, ...]
     verdicts: tuple[str | None, ...]
     ratings: tuple[float | None, ...]
     again: dict[str, str]
@@ -84,6 +86,7 @@ def _marks(study: Study, person: Person, rows: Sequence[Answer]) -> HumanMarks:
     mine: list[Any] = [firsts.get(name) for name in ids]
     return HumanMarks(
         person,
+        tuple(ids),
         tuple(one.verdict if one else None for one in mine),
         tuple(rating(one.verdict, one.confidence) if one else None for one in mine),
         again,

@@ -84,6 +84,23 @@ def power(total: int, accuracy: float, alpha: float = 0.05) -> float:
     return 0.0 if least is None else float(binom.sf(least - 1, total, accuracy))
 
 
+def equivalence_p(right: int, total: int, margin: float) -> float:
+    """P of two one-sided exact tests: small where the accuracy is within ``margin`` of guessing; large shows nothing.
+
+    References: Schuirmann 1987, J. Pharmacokinetics and Biopharmaceutics 15.
+
+    >>> [round(equivalence_p(right, total, 0.1), 3) for right, total in ((30, 60), (300, 600))]
+    [0.075, 0.0]
+    """
+    _check_counts(right, total)
+    require(0.0 < margin < 0.5, "margin", "between 0 and 0.5", margin)
+    if total == 0:
+        return 1.0
+    above = binomtest(right, total, 0.5 - margin, alternative="greater").pvalue
+    below = binomtest(right, total, 0.5 + margin, alternative="less").pvalue
+    return float(max(above, below))
+
+
 def fisher_p(right: int, total: int, other_right: int, other_total: int) -> float:
     """Fisher's exact two-sided p of two proportions of *different* items; for the same items use McNemar's test.
 

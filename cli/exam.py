@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -57,7 +57,10 @@ def build(
     paper = preset is Preset.PAPER
     with progress("Reading patches") as advance:
         reals = PatchSet.open(real, label="real", progress=advance)
-        sets = {name: PatchSet.open(folder, label="fake", progress=advance) for name, folder in map(_named, fake)}
+        sets = {
+            name: PatchSet.open(folder, label="fake", progress=advance)
+            for name, folder in (_named(text, "--fake") for text in fake)
+        }
     if len(sets) < len(fake):
         raise ConfigError("--fake names one generator twice.")
     study = build_study(
@@ -124,6 +127,74 @@ def import_(
     console.print(f"{count} of {len(study.exam)} patches marked by reader {person.name}.", markup=False, soft_wrap=True)
 
 
+@app.command()
+def grade(
+    exam: Annotated[Path, typer.Argument(help="Folder of the exam.")],
+    detector: Annotated[
+        list[str] | None, typer.Option(help="NAME=FOLDER of a trained detector that marks the same exam; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the results; default: grade.json in EXAM.")] = None,
+) -> None:
+    """Count what people answered, beside detectors on the same patches and the published pathologist.
+
+    Example: histoforensics exam grade exam/ --detector radial-lr=detectors/radial-lr
+    """
+    import json
+
+    from histoforensics.benchmarks.answers import Answers
+    from histoforensics.benchmarks.grading import grade as graded
+    from histoforensics.benchmarks.human_marks import human_marks
+    from histoforensics.benchmarks.study import Study
+    from histoforensics.slides import ExamError, write_atomic
+
+    study = Study.open(exam)
+    with closing(Answers(study.root, study.digest)) as answers:
+        people = human_marks(study, answers)
+    machines = {}
+    for name, folder in (_named(text, "--detector") for text in detector or ()):
+        from histoforensics.forensics import load_detector
+
+        machines[name] = study.exam.mark(load_detector(folder), name)
+    if not machines and not any(one.answered for one in people):
+        raise ExamError(f"{exam.name}: nobody has marked this exam yet; serve it, import marks, or name a --detector.")
+    results = graded(study, people, machines)
+    path = write_atomic(out or exam / "grade.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    _show(results)
+    console.print(f"Results: {path}", markup=False, soft_wrap=True)
+
+
+def _show(results: dict[str, Any]) -> None:
+    """The tables of a grading, on the console."""
+    from rich.table import Table
+
+    counts = Table(title="Right answers; unsure counted as wrong, left out, and as half", title_justify="left")
+    for heading in ("Reader", "Right", "Wrong", "Left out", "Half", "95 % Wilson", "95 % exact", "p guessing"):
+        counts.add_column(heading, no_wrap=True)
+    for one in results["readers"]:
+        rules = [one[rule] for rule in ("accuracy", "accuracy_unsure_dropped", "accuracy_unsure_half")]
+        ends = [f"{low:.2f} to {high:.2f}" for low, high in (one["wilson95"], one["clopper_pearson95"])]
+        shares = [f"{rule:.2f}" for rule in rules]
+        counts.add_row(one["name"], f"{one['right']} of {one['total']}", *shares, *ends, f"{one['p_chance']:.3f}")
+    console.print(counts)
+    if results["pooled_note"]:
+        console.print(results["pooled_note"], markup=False, soft_wrap=True)
+    for one in results["readers"]:
+        rows = {f"truth {truth}": row for truth, row in one["table"].items()} | one["by_generator"]
+        table = Table(title=one["name"], title_justify="left")
+        for heading in ("", "real", "fake", "unsure"):
+            table.add_column(heading, justify="right" if heading else "left")
+        for name, row in rows.items():
+            table.add_row(name, *(str(row[verdict]) for verdict in ("real", "fake", "unsure")))
+        console.print(table)
+    for pair in results["paired"]:
+        console.print(
+            f"{pair['person']} and {pair['machine']}, {pair['patches']} patches: only the person right on "
+            f"{pair['only_person_right']}, only the machine on {pair['only_machine_right']}; "
+            f"McNemar exact p {pair['exact_p']:.3f}, after Holm {pair['exact_p_holm']:.3f}.",
+            markup=False, soft_wrap=True,
+        )  # fmt: skip
+
+
 def _say(line: str) -> None:
     typer.echo(line)  # plain, so that a program can read the addresses, and at once
 
@@ -155,8 +226,8 @@ def _told(study: Study) -> list[str]:
     ]
 
 
-def _named(text: str) -> tuple[str, Path]:
+def _named(text: str, option: str) -> tuple[str, Path]:
     name, separator, path = text.partition("=")
     if not (name and separator and path):
-        raise ConfigError(f"--fake must be NAME=FOLDER, got {text!r}.")
+        raise ConfigError(f"{option} must be NAME=FOLDER, got {text!r}.")
     return name, Path(path)

@@ -1,0 +1,143 @@
+"""Grading: everybody who marked an exam, people and machines, as one table of results."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from .agreement import cohen, fleiss, mcnemar
+from .confusion import TRUTHS, ConfusionTable, Counts
+from .exam import Marks
+from .human_marks import HumanMarks
+from .readers import ALRASHEED_2020, Reader, ReaderKind, versus
+from .statistics import clopper_pearson, equivalence_p, holm, sensitivity, wilson
+from .study import Study
+
+POOLED = (
+    "Answers of several people to one patch are not independent: the intervals of all people together are too narrow."
+)
+MARGIN = 0.1  # what "no different from guessing" allows: an accuracy from 0.4 to 0.6
+
+
+def grade(study: Study, people: Sequence[HumanMarks], machines: Mapping[str, Marks]) -> dict[str, Any]:
+    """Everything that grade.json holds; a person who has not finished is counted on what is answered.
+
+    Args:
+        study: The exam.
+        people: Who marked it, from `human_marks`; those without an answer are left out.
+        machines: Detectors' marks by name.
+    """
+    people = [one for one in people if one.answered]
+    readers = [one.reader(study) for one in people]
+    pooled = pool(readers) if len(readers) > 1 else None
+    every = [*readers, *([pooled] if pooled else []), *(marks.reader for marks in machines.values())]
+    return {
+        "exam": {"digest": study.digest, "patches": len(study.exam), "title": study.settings.title},
+        "readers": [_graded(one) for one in every],
+        "pooled_note": POOLED if pooled else None,
+        "answered": {one.person.name: one.answered for one in people},
+        "paired": _paired(study, people, machines),
+        "published": versus(every, ALRASHEED_2020),
+        "agreement": _agreement(people),
+        "reasons": _reasons(study, people),
+    }
+
+
+def pool(readers: Sequence[Reader]) -> Reader:
+    """All readers' counts as one. Their answers to one patch go together, so intervals of it are too narrow."""
+    names = list(dict.fromkeys(name for one in readers for name in one.by_generator))
+    return Reader(
+        name="all people",
+        kind=ReaderKind.HUMAN,
+        table=ConfusionTable(**{truth: sum((one.table[truth] for one in readers), Counts()) for truth in TRUTHS}),
+        by_generator={name: sum((one.by_generator.get(name, Counts()) for one in readers), Counts()) for name in names},
+        source="this exam",
+    )
+
+
+def _graded(reader: Reader) -> dict[str, Any]:
+    table = reader.table
+    hits, fakes, rejections, reals = table.fake.fake, table.fake.total, table.real.real, table.real.total
+    detection = sensitivity(hits, fakes, table.real.fake, reals) if fakes and reals else None
+    return reader.to_json() | {
+        "sensitivity": _rate(hits, fakes),
+        "specificity": _rate(rejections, reals),
+        "d_prime": None if detection is None else detection.d_prime,
+        "criterion": None if detection is None else detection.criterion,
+        "equivalence": {"margin": MARGIN, "p": equivalence_p(table.right, table.total, MARGIN)},
+    }
+
+
+def _rate(right: int, total: int) -> dict[str, Any]:
+    return {
+        "right": right, "total": total, "rate": right / total if total else None,
+        "wilson95": list(wilson(right, total)), "clopper_pearson95": list(clopper_pearson(right, total)),
+    }  # fmt: skip
+
+
+def _paired(study: Study, people: Sequence[HumanMarks], machines: Mapping[str, Marks]) -> list[dict[str, Any]]:
+    """Each person against each machine on the patches that the person answered; Holm over all of these."""
+    truth = [str(one) for one in study.exam.key["truth"]]
+    rows: dict[str, dict[str, Any]] = {}
+    for person in people:
+        done = [i for i, verdict in enumerate(person.verdicts) if verdict is not None]
+        mine = [person.verdicts[i] == truth[i] for i in done]
+        for name, marks in machines.items():
+            found = mcnemar(mine, [marks.verdicts[i] == truth[i] for i in done])
+            rows[f"{person.person.name} {name}"] = {
+                "person": person.person.name, "machine": name, "patches": len(done),
+                "only_person_right": found.only_first, "only_machine_right": found.only_second,
+                "exact_p": found.exact_p, "mid_p": found.mid_p,
+            }  # fmt: skip
+    adjusted = holm({name: row["exact_p"] for name, row in rows.items()})
+    return [row | {"exact_p_holm": adjusted[name]} for name, row in rows.items()]
+
+
+def _agreement(people: Sequence[HumanMarks]) -> dict[str, Any]:
+    """Kappa between readers, on the patches that they share, and of each reader with himself."""
+    pairs = []
+    for one, two in combinations(people, 2):
+        both = [(a, b) for a, b in zip(one.verdicts, two.verdicts, strict=True) if a is not None and b is not None]
+        kappa = cohen([a for a, _ in both], [b for _, b in both]) if both else math.nan
+        pairs.append({"readers": [one.person.name, two.person.name], "patches": len(both), "kappa": _number(kappa)})
+    shared = [patch for patch in zip(*(one.verdicts for one in people), strict=True) if None not in patch]
+    together = fleiss([[str(verdict) for verdict in patch] for patch in shared]) if len(people) > 2 and shared else None
+    return {
+        "cohen": pairs,
+        "fleiss": None if together is None else {"patches": len(shared), "kappa": _number(together)},
+        "intra_reader": [_with_oneself(one) for one in people if one.again],
+    }
+
+
+def _with_oneself(person: HumanMarks) -> dict[str, Any]:
+    first = {item: verdict for item, verdict in zip(person.items, person.verdicts, strict=True) if verdict is not None}
+    twice = [(first[item], again) for item, again in person.again.items()]
+    same = sum(a == b for a, b in twice)
+    kappa = cohen([a for a, _ in twice], [b for _, b in twice])
+    return {"reader": person.person.name, "patches": len(twice), "same": same, "kappa": _number(kappa)}
+
+
+def _reasons(study: Study, people: Sequence[HumanMarks]) -> list[dict[str, Any]]:
+    """How often each reason was ticked: by truth, and by whether the verdict was right."""
+    truth = {str(row.id): str(row.truth) for row in study.exam.key.itertuples()}
+    rows = []
+    for name, text in study.reasons.items():
+        ticks = [
+            (truth[item], verdict == truth[item])
+            for one in people
+            for item, verdict in zip(one.items, one.verdicts, strict=True)
+            if verdict is not None and name in one.reasons.get(item, ())
+        ]
+        rows.append({
+            "id": name, "text": text, "ticked": len(ticks), "on_real": sum(kind == "real" for kind, _ in ticks),
+            "on_fake": sum(kind == "fake" for kind, _ in ticks), "right": sum(right for _, right in ticks),
+            "wrong": sum(not right for _, right in ticks),
+        })  # fmt: skip
+    return sorted(rows, key=lambda row: -row["ticked"])
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN: a kappa that is not defined is null."""
+    return None if math.isnan(value) else value
