@@ -68,16 +68,16 @@ def train(
     data: Annotated[
         list[Path], typer.Option(help="Slide, folder of images, PatchSet or StyleGAN zip; may be given several times.")
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run [default: runs/FAMILY].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run (default: runs/FAMILY).")] = None,
     preset: Annotated[PresetName, typer.Option(help="Compact, for a CPU, or as published.")] = PresetName.COMPACT,
     kimg: Annotated[
-        float | None, typer.Option(help="Thousands of real images to show in all [default: the preset's].")
+        float | None, typer.Option(help="Thousands of real images to show in all (default: the preset's).")
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop and save after so many seconds.")] = None,
-    resolution: Annotated[int | None, typer.Option(help="Side of the images, pixels [default: the preset's].")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the images, pixels (default: the preset's).")] = None,
     seed: Annotated[int, typer.Option(help="Fixes weights, latents and crops.")] = 0,
     snapshot_kimg: Annotated[
-        float | None, typer.Option(help="Save every so many thousand images [default: the preset's].")
+        float | None, typer.Option(help="Save every so many thousand images (default: the preset's).")
     ] = None,
     region: Annotated[
         Region, typer.Option(help="Of a slide: its training blocks, or all of it (then none is left for an exam).")
@@ -140,7 +140,7 @@ def sample(
 @app.command(epilog="Example: histoforensics generators info stylegan2 --resolution 256")
 def info(
     family: FamilyName,
-    resolution: Annotated[int | None, typer.Option(help="Side of the images, pixels [default: the preset's].")] = None,
+    resolution: Annotated[int | None, typer.Option(help="Side of the images, pixels (default: the preset's).")] = None,
     preset: Annotated[PresetName, typer.Option(help="Compact, for a CPU, or as published.")] = PresetName.PAPER,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
