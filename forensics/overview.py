@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from histoforensics.slides import Slide, tissue_mask
 
@@ -11,11 +14,11 @@ from .detector import Pixels
 from .windows import BLOCK_PX, UNKNOWN_TILE_PX, UNREAD_GREY, Rect, read_parts
 
 OVERVIEW_PX = 1024  # of its longer side
-SAMPLES = 4  # pixels a side that are averaged into one, at most
+REDUCING_GAP = 3.0  # of Pillow's resize: exact enough, and quick where thousands of pixels become one
 
 
 class Overview:
-    """A canvas onto which regions are averaged as they are read.
+    """A canvas onto which regions are shrunk as they are read.
 
     Attributes:
         scale: Level-0 pixels that one pixel of it spans.
@@ -24,29 +27,34 @@ class Overview:
     def __init__(self, width: int, height: int, finest: float = 1.0, longest_px: int = OVERVIEW_PX) -> None:
         self.scale = max(finest, max(width, height) / longest_px)
         shape = (int((height - 1) / self.scale) + 1, int((width - 1) / self.scale) + 1)
-        self._sum = np.zeros((*shape, 3), np.float32)
-        self._count = np.zeros(shape, np.float32)
+        self._canvas = np.full((*shape, 3), UNREAD_GREY, np.uint8)
         self._may_hold_tissue = np.zeros(shape, bool)
 
     def add(self, x_level0: float, y_level0: float, pixels: Pixels, downsample: float = 1.0) -> None:
-        """Average in a region, RGB (h, w, 3), uint8, each of whose pixels spans ``downsample`` level-0 pixels."""
-        step = max(1, int(self.scale / downsample / SAMPLES))
-        thin = pixels[::step, ::step]
-        rows, row_starts = self._bins(y_level0, len(thin), step * downsample, self._sum.shape[0])
-        columns, column_starts = self._bins(x_level0, thin.shape[1], step * downsample, self._sum.shape[1])
-        place = np.ix_(rows, columns)
-        sums = np.add.reduceat(np.add.reduceat(thin, row_starts, 0, np.float32), column_starts, 1)
-        heights, widths = np.diff(row_starts, append=len(thin)), np.diff(column_starts, append=thin.shape[1])
-        self._sum[place] += sums
-        self._count[place] += np.outer(heights, widths)
+        """Shrink in a region, RGB (h, w, 3), uint8, each of whose pixels spans ``downsample`` level-0 pixels.
+
+        It fills the pixels of the overview whose middle it holds; those that its border cuts see their share of it.
+        """
+        height, width = pixels.shape[:2]
+        top, bottom, box_top, box_bottom = self._span(y_level0, height, downsample, self._canvas.shape[0])
+        left, right, box_left, box_right = self._span(x_level0, width, downsample, self._canvas.shape[1])
+        if bottom <= top or right <= left:
+            return
+        small = Image.fromarray(pixels).resize(
+            (right - left, bottom - top),
+            Image.Resampling.BOX,
+            box=(box_left, box_top, box_right, box_bottom),
+            reducing_gap=REDUCING_GAP,
+        )
+        self._canvas[top:bottom, left:right] = np.asarray(small)
 
     def note_tissue(self, x_level0: float, y_level0: float, mask: NDArray[np.bool_], downsample: float) -> None:
         """Remember where a mask (h, w) of pixels that span ``downsample`` is true."""
         y, x = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
         if not len(y):
             return
-        rows = np.minimum(((y_level0 + (y + 0.5) * downsample) / self.scale).astype(int), self._sum.shape[0] - 1)
-        columns = np.minimum(((x_level0 + (x + 0.5) * downsample) / self.scale).astype(int), self._sum.shape[1] - 1)
+        rows = np.minimum(((y_level0 + (y + 0.5) * downsample) / self.scale).astype(int), self._canvas.shape[0] - 1)
+        columns = np.minimum(((x_level0 + (x + 0.5) * downsample) / self.scale).astype(int), self._canvas.shape[1] - 1)
         np.logical_or.at(self._may_hold_tissue, np.ix_(rows, columns), mask[np.ix_(y, x)])
 
     def may_hold_tissue(self, area: Rect, margin_px: int) -> bool:
@@ -59,16 +67,17 @@ class Overview:
 
     def image(self) -> Pixels:
         """RGB (h, w, 3), uint8; grey where nothing was read."""
-        with np.errstate(invalid="ignore"):
-            mean = self._sum / np.where(self._count > 0, self._count, np.nan)[..., None]
-        picture = np.where(np.isnan(mean), np.float32(UNREAD_GREY), np.rint(mean))
-        return np.asarray(picture, np.uint8)
+        return self._canvas.copy()
 
-    def _bins(self, start: float, count: int, spacing: float, limit: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Which overview pixels ``count`` samples fall into, and the first sample of each."""
-        index = np.minimum(((start + (np.arange(count) + 0.5) * spacing) / self.scale).astype(np.intp), limit - 1)
-        starts = np.flatnonzero(np.diff(index, prepend=-1))
-        return index[starts], starts
+    def _span(self, start: float, count: int, spacing: float, limit: int) -> tuple[int, int, float, float]:
+        """First and end overview pixel of ``count`` pixels from level-0 ``start``, and what of these they show."""
+        unit = self.scale / spacing  # pixels of the region in one of the overview
+        offset = start / spacing
+        first = max(0, math.ceil(offset / unit - 0.5))
+        end = min(limit, math.ceil((offset + count) / unit - 0.5))
+        if start / spacing + count >= limit * unit - unit:  # the last one is rarely whole
+            end = limit
+        return first, end, max(0.0, first * unit - offset), min(float(count), end * unit - offset)
 
 
 def overview_of_pyramid(slide: Slide) -> tuple[Overview, int]:

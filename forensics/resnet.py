@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +34,8 @@ class ResnetDetector(CnnDetector):
     std: Tensor
 
     def __init__(self, patch_px: int, backbone: str = BACKBONE) -> None:
+        import timm  # 200 MB and seconds, which programs without a resnet are spared
+
         super().__init__(patch_px)
         if backbone not in timm.list_models():
             raise DetectorError(f"{self.name}: timm knows no backbone {backbone!r}; timm.list_models() names them all.")

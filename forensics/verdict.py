@@ -153,6 +153,7 @@ def alarm_tail(patches: int, calibration_groups: int) -> NDArray[np.float64]:
     log_choose = special.gammaln(patches + 1) - special.gammaln(k + 1) - special.gammaln(patches - k + 1)
     chances = np.exp(log_choose + special.betaln(k + a, patches - k + b) - special.betaln(a, b))
     tail: NDArray[np.float64] = np.minimum(np.cumsum(chances[::-1])[::-1], 1.0)
+    tail[0] = 1.0
     return tail
 
 

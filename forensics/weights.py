@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.torch
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -118,6 +117,8 @@ class EfficientNetLite0Features(nn.Module):
     dimensions = LITE0_FEATURES
 
     def __init__(self, input_px: int | None = None) -> None:
+        import timm  # 200 MB and seconds, which programs without these features are spared
+
         super().__init__()
         self.input_px = input_px
         self.network = timm.create_model(LITE0, pretrained=False, num_classes=0)

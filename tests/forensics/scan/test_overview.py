@@ -10,16 +10,35 @@ from histoforensics.slides import Slide
 from histoforensics.slides.synthetic import GLASS, purple_tissue, write_svs
 
 
-def test_at_a_whole_scale_it_is_the_box_mean_however_the_slide_was_cut() -> None:
+def drawn(image: np.ndarray, step: int, longest_px: int) -> Overview:
+    height, width = image.shape[:2]
+    overview = Overview(width, height, longest_px=longest_px)
+    for y in range(0, height, step):
+        for x in range(0, width, step):
+            overview.add(x, y, image[y : y + step, x : x + step])
+    return overview
+
+
+@pytest.mark.parametrize("step", [96, 40, 8])
+def test_at_a_whole_scale_it_is_the_box_mean_however_the_slide_was_cut(step: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
     expected = np.rint(image.reshape(24, 4, 32, 4, 3).mean((1, 3)))
-    for step in (96, 40, 13):
-        overview = Overview(128, 96, longest_px=32)
-        for y in range(0, 96, step):
-            for x in range(0, 128, step):
-                overview.add(x, y, image[y : y + step, x : x + step])
-        assert overview.scale == 4
-        assert np.abs(overview.image().astype(int) - expected).max() <= 1  # halves round by float32
+    overview = drawn(image, step, 32)
+    assert overview.scale == 4
+    assert np.abs(overview.image().astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize(("width", "height", "step"), [(501, 333, 500), (501, 333, 96), (997, 60, 64), (130, 129, 33)])
+def test_at_any_scale_places_stay_where_they_are_to_a_pixel(width: int, height: int, step: int) -> None:
+    y, x = np.mgrid[:height, :width]
+    ramp = np.stack([250 * x / width, 250 * y / height, 0 * x], -1).round().astype(np.uint8)
+    overview = drawn(ramp, step, 100)
+    picture = overview.image().astype(float)
+    rows, columns = np.indices(picture.shape[:2])
+    one = 250 * overview.scale / np.array([width, height])  # what the ramps rise in one pixel of the overview
+    middle = [250 * (columns + 0.5) * overview.scale / width, 250 * (rows + 0.5) * overview.scale / height]
+    assert np.abs(picture[..., 0] - middle[0]).max() <= one[0] + 1
+    assert np.abs(picture[..., 1] - middle[1]).max() <= one[1] + 1
 
 
 def test_what_was_never_read_is_grey() -> None:
