@@ -12,7 +12,7 @@ from .study import Study
 
 FORM, TEMPLATE = "paper_form.html", "marks_template.csv"
 MARK_COLUMNS = ("patch", "verdict", "confidence", "reasons", "note")
-PRINTED_MM = 44  # edge of a patch on paper
+PRINTED_MM = 52  # edge of a patch on paper: three by three fill a page of A4
 
 
 def write_paper_form(study: Study) -> None:

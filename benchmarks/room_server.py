@@ -72,6 +72,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(128)  # at once: whoever reads the address may come before the server runs
     except OSError as err:
         listener.close()
         raise ExamError(f"Cannot listen on {host} port {port} ({err.strerror}); choose another --port.") from err
