@@ -114,11 +114,11 @@ def answer_patch(seat: Seated, form: Form, number: int) -> Response:
 
 @router.post("/back/{number}")
 def back(seat: Seated, _form: Form, number: int) -> Response:
-    """One patch back; that this happened is written down."""
-    showing = showing_at(seat.order, number)
-    turn_back_if_ahead(seat, f"/patch/{number}", showing)
+    """From this patch, or from the end, one back; that this happened is written down."""
+    showing = showing_at(seat.order, number - 1)
+    turn_back_if_ahead(seat, f"/patch/{number - 1}", showing)
     seat.room.answers.log(seat.person, "back", showing)
-    return RedirectResponse(f"/patch/{max(number - 1, 1)}", 303)
+    return RedirectResponse(f"/patch/{number - 1}", 303)
 
 
 @router.post("/settings")

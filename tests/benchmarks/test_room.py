@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import numpy as np
@@ -125,6 +126,7 @@ def test_a_whole_exam_by_plain_forms(browser, study, answers):
         assert f"Patch {number} of 22" in page.text
         browser.send(page, f"/patch/{number}", verdict="fake", confidence="6", reason=["cell-size", "background"])
     assert browser.get("/continue").headings == ["That was the last one. Thank you."]
+    assert browser.send(browser.get("/done"), "/back/23").reply.url.path == "/patch/22"
     (marks,) = human_marks(study, answers)
     assert (marks.answered, len(marks.again)) == (20, 2)
     assert set(marks.verdicts) == {"fake"}
@@ -235,6 +237,23 @@ def test_every_reader_has_an_own_order_and_own_answers(app, answers):
     assert len(firsts) > 1
     assert [person.name for person in answers.people()] == ["R01", "R02", "R03", "R04"]
     assert sum(not a.practice for _, a in answers.rows()) == 4
+
+
+def test_eight_readers_at_once_lose_and_double_nothing(app, answers):
+    def take(number):
+        reader = Browser(app)
+        reader.join()
+        reader.practise()
+        for place in range(1, 11):
+            page = reader.get("/continue")
+            for _ in range(2):  # everything is sent twice
+                reader.send(page, f"/patch/{place}", verdict="fake", note=f"{number} {place}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(take, range(8)))
+    notes = [answer.note for _, answer in answers.rows() if not answer.practice]
+    assert sorted(notes) == sorted(f"{number} {place}" for number in range(8) for place in range(1, 11))
+    assert len(answers.people()) == 8
 
 
 def test_a_return_code_brings_a_reader_back_on_another_machine(app, browser, answers):
