@@ -109,7 +109,7 @@ def answer_patch(seat: Seated, form: Form, number: int) -> Response:
         if revision is None:
             raise HTTPException(400, "This form is not complete; please load the page again.")
         _save(seat, showing, number, given, practice=False, revision=revision)
-    return RedirectResponse(f"/patch/{number + 1}" if number + 1 < seat.place else "/continue", 303)
+    return RedirectResponse(f"/patch/{number + 1}" if number + 1 < seat.place else seat.next_after(showing), 303)
 
 
 @router.post("/back/{number}")

@@ -79,8 +79,8 @@ class Posted:
         return tuple(value for value in self.fields.getlist(name) if isinstance(value, str))
 
 
-def room_of(request: Request) -> Room:
-    """The room that is being served."""
+async def room_of(request: Request) -> Room:
+    """The room that is being served; async, so that FastAPI asks no other thread for it."""
     room = request.app.state.room
     assert isinstance(room, Room)
     return room
@@ -97,7 +97,7 @@ async def posted(request: Request) -> Posted:
     Raises:
         HTTPException: 403 if it was not.
     """
-    room = room_of(request)
+    room = await room_of(request)
     form = Posted(await request.form(max_files=0, max_fields=MOST_FIELDS), session_of(request, room))
     if not room.keys.is_csrf(form.session, form.text("csrf")):
         raise HTTPException(403, "This form is not from this session. Please load the page again.")

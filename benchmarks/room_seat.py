@@ -36,12 +36,14 @@ class Seat:
     @property
     def next_path(self) -> str:
         """Where this reader goes on."""
-        for at, name in enumerate(self.practice, 1):
-            if name not in self.latest:
-                return f"/practice/{at}"
-        for at, name in enumerate(self.order, 1):
-            if name not in self.latest:
-                return f"/patch/{at}"
+        return self.next_after("")
+
+    def next_after(self, showing: str) -> str:
+        """Where this reader goes on once ``showing`` is answered too."""
+        for kind, names in (("practice", self.practice), ("patch", self.order)):
+            for at, name in enumerate(names, 1):
+                if name not in self.latest and name != showing:
+                    return f"/{kind}/{at}"
         return "/done"
 
     @property
@@ -50,7 +52,7 @@ class Seat:
         return next((at for at, name in enumerate(self.order, 1) if name not in self.latest), len(self.order) + 1)
 
 
-def admitted(request: Request, room: InRoom) -> None:
+async def admitted(request: Request, room: InRoom) -> None:
     """Let in whoever may be here: on a room open to other machines, only those who hold its token."""
     if room.keys.access is not None and not room.has_cookie(request, "pass", room.keys.access):
         raise HTTPException(403, "Ask the study lead for the address with its token.")

@@ -22,6 +22,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,8 @@ class Study:
 
     def order(self, seed: int) -> list[str]:
         """The showings as the reader with this seed meets them; same seed, same order, for ever."""
-        return reader_order([str(name) for name in self.exam.key["id"]], self.settings.repeats, seed)
+        ids = tuple(str(name) for name in self.exam.key["id"])
+        return list(_known_order(ids, tuple(self.settings.repeats.items()), seed))
 
     def practice_order(self) -> list[str]:
         """The practice items, the same for every reader."""
@@ -173,6 +175,11 @@ def reader_order(items: list[str], repeats: Mapping[str, str], seed: int) -> lis
     paired = {*repeats.values()}
     rest = iter(rng.permutation(np.array([name for name in items if name not in paired], dtype=object)))
     return [str(next(rest)) if name is None else name for name in places]
+
+
+@lru_cache(maxsize=1024)  # every request of a reader asks for it
+def _known_order(items: tuple[str, ...], repeats: tuple[tuple[str, str], ...], seed: int) -> tuple[str, ...]:
+    return tuple(reader_order(list(items), dict(repeats), seed))
 
 
 def read_reasons(path: Path) -> dict[str, str]:

@@ -57,15 +57,16 @@ class SimulatedReader:
         page, _ = self.ask("GET", "/")
         fields = {"csrf": _field(page, "csrf"), "agree": _field(page, "agree"), "role": "Student", "years": "1"}
         self.ask("POST", "/join", **fields)
+        _, here = self.ask("GET", "/continue")
         for _ in range(count):
-            _, here = self.ask("GET", "/continue")
             page, _ = self.ask("GET", here)
             self.ask("GET", re.search(r'src="(/image/\w+)"', page)[1])
             time.sleep(self.rng.uniform(*THINKS_SECONDS))
             answer = {"verdict": "fake", "note": f"{self.number} {here}", "csrf": _field(page, "csrf"), "revision": "0"}
             began = time.perf_counter()
-            self.ask("POST", here, **answer)
+            _, there = self.ask("POST", here, **answer)
             self.taken.append(time.perf_counter() - began)
+            here = there
         return self.taken
 
 
