@@ -17,6 +17,8 @@ from .overview import overview_of_pyramid
 from .scoremap import BACKGROUND, CORRUPT, OK, ScoreMap
 from .windows import Block, Cutter, Lattice, Rect, Window, block_count, blocks
 
+BATCHES_AT_ONCE = 4  # cut from a window before the detectors see them one by one
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScanGrid:
@@ -172,9 +174,10 @@ class _Pass:
         lattice = self._lattice
         has_tissue = window_tissue(window, lattice.patch_px, lattice.stride_px) >= self._grid.min_tissue
         rows, columns = np.nonzero(has_tissue & (self.status[place] != CORRUPT) & ~self._unread[place])
-        for start in range(0, len(rows), self._grid.batch):
-            row, column = rows[start : start + self._grid.batch], columns[start : start + self._grid.batch]
-            patches = np.ascontiguousarray(window.patches[row, column])
+        step = BATCHES_AT_ONCE * self._grid.batch
+        for start in range(0, len(rows), step):
+            row, column = rows[start : start + step], columns[start : start + step]
+            patches = window.patches[row, column]
             where = row + window.rows.start, column + window.columns.start
             for name, judge in self._judges.items():
                 self.scores[name][where] = judge.score(patches, self._grid.batch)

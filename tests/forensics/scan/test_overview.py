@@ -22,9 +22,9 @@ def drawn(image: np.ndarray, step: int, longest_px: int) -> Overview:
 @pytest.mark.parametrize("step", [96, 40, 8])
 def test_at_a_whole_scale_it_is_the_box_mean_however_the_slide_was_cut(step: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (96, 128, 3)).astype(np.uint8)
-    expected = np.rint(image.reshape(24, 4, 32, 4, 3).mean((1, 3)))
-    overview = drawn(image, step, 32)
-    assert overview.scale == 4
+    expected = np.rint(image.reshape(48, 2, 64, 2, 3).mean((1, 3)))
+    overview = drawn(image, step, 64)
+    assert overview.scale == 2
     assert np.abs(overview.image().astype(int) - expected).max() <= 1
 
 
