@@ -8,6 +8,8 @@ from .generalization import Cell, HeldOut, auc_matrix, in_domain, leave_one_out,
 from .readers import PUBLISHED, Reader, ReaderKind
 from .report import render_report, write_report
 from .results import GeneratorFacts, assemble, exam_scores, read_results, write_results
+from .study import Study
+from .study_build import build_study
 
 __all__ = [
     "PUBLISHED",
@@ -20,9 +22,11 @@ __all__ = [
     "Marks",
     "Reader",
     "ReaderKind",
+    "Study",
     "assemble",
     "auc_matrix",
     "build_exam",
+    "build_study",
     "exam_scores",
     "exam_size",
     "in_domain",
