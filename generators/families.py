@@ -91,7 +91,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             "PathologyGAN",
             lambda config: (PathologyGANGenerator(config), PathologyGANDiscriminator(config)),
             PathologyGANConfig,
-            {"resolution": 112, "width": 0.0625},
+            {"resolution": 112, "width": 0.125},
         ),
     }
 )

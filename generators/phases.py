@@ -83,8 +83,13 @@ def phases_of(config: TrainConfig) -> tuple[Phase | Average, ...]:
     """The ordered phases of a run."""
     average = () if config.ema_kimg is None else (Average(),)
     if config.family == "pathologygan":
-        generator = Phase("G", "G", g_relativistic, interval=config.g_every, is_double=False)
-        return (Phase("D", "D", d_relativistic, is_double=True), *_lazy_r1(config), generator, *average)
+        generator = Phase("G", "G", g_relativistic, interval=config.g_every)
+        return (
+            Phase("D", "D", d_relativistic, is_double=config.gradient_penalty > 0),
+            *_lazy_r1(config),
+            generator,
+            *average,
+        )
     within = config.r1_gamma > 0 and config.r1_every == 1
     d = Phase("D", "D", d_logistic_r1 if within else d_logistic, is_double=within)
     g = Phase("G", "G", g_logistic, interval=config.g_every)
