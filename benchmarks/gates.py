@@ -16,7 +16,7 @@ from histoforensics.slides.synthetic import purple_tissue
 from .material import fake_path
 from .tissue import ROLES, Tissue
 
-PATCHES_PER_ROLE = 150
+PATCHES_PER_ROLE = 120
 SYNTHETIC_SLIDES, PATCHES_PER_SLIDE = 16, 9
 SYNTHETIC_QUALITY = 30  # as coarse as the sample slide
 

@@ -14,7 +14,7 @@ from histoforensics.slides import PatchError, PatchSet, PatchSetWriter
 from .tissue import ROLES, Cut, Pixels, Role, Tissue, random_grid_crops
 
 EXAM_REALS = "exam_disjoint"  # no two share a pixel; the other patches of the exam's tissue may, and are clustered
-COUNTS: Mapping[Role, int] = {"train": 400, "calibration": 150, "exam": 250}  # of a class or generator, at most
+COUNTS: Mapping[Role, int] = {"train": 300, "calibration": 120, "exam": 200}  # of a class or generator, at most
 SAMPLES = sum(COUNTS.values())  # of each generator
 
 _PASSED_ON = ("checkpoint_sha256", "seed", "psi", "noise_mode")

@@ -57,9 +57,19 @@ class SpectralWeight(nn.Module):
         init(self.weight)
         self.effective = effective
         self.register_buffer("u", torch.randn(shape[0]))
+        self._fixed: tuple[object, Tensor] | None = None  # what sampling uses again and again
 
     def forward(self) -> Tensor:
         """Return the normalised weight, of the effective shape."""
+        if self.training or torch.is_grad_enabled():
+            return self._normalised()
+        # Without training or gradients the same tensors give the same weight: normalised once, not once an image.
+        key = (self.weight.data_ptr(), self.weight._version, self.u.data_ptr(), self.u._version)
+        if self._fixed is None or self._fixed[0] != key:
+            self._fixed = (key, self._normalised())
+        return self._fixed[1]
+
+    def _normalised(self) -> Tensor:
         weight = self.weight if self.effective is None else self.effective(self.weight)
         sigma, u = power_iteration(weight.flatten(1), self.u.clone())  # the graph keeps this u, the buffer moves on
         if self.training:

@@ -153,3 +153,16 @@ def test_the_shifted_sum_is_convolution_with_two_by_two_ones(k: int) -> None:
     weight = numbers(2, 3, k, k)
     wanted = F.conv2d(weight.flatten(0, 1)[:, None], torch.ones(1, 1, 2, 2, dtype=torch.float64), padding=1)
     torch.testing.assert_close(shifted_sum(weight), wanted.view(2, 3, k + 1, k + 1))
+
+
+def test_sampling_normalises_a_weight_once_and_again_when_it_changes():
+    layer = SpectralLinear(5, 4).eval()
+    with torch.no_grad():
+        first = layer.spectral()
+        assert layer.spectral() is first
+        layer.spectral.weight.mul_(torch.arange(1.0, 6.0))
+        changed = layer.spectral()
+        assert not torch.equal(changed, first)
+        layer.spectral.u.copy_(torch.ones(4))
+        assert not torch.equal(layer.spectral(), changed)
+    assert layer.spectral().requires_grad
