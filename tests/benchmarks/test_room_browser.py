@@ -115,6 +115,7 @@ def _join(page, base):
 def _at(page, text):
     """Wait until the page with this heading is there and its script has run."""
     page.wait_for_selector(f'html.scripted h1:text-is("{text}")', state="attached")
+    page.wait_for_load_state()
 
 
 def _tab_to(page, selector):
@@ -211,15 +212,18 @@ def test_a_whole_exam_without_javascript(served, open_page):
     _join(page, served.base)
     page.click("a.primary")
     for _ in range(TRIALS):
-        page.check("[value=real]", force=True)
+        page.wait_for_load_state()  # the style sheet moves what is to be clicked
+        page.click("label:has([value=real])")
         page.click("button.primary")
         page.click("a.primary")
-    page.check("[name=zoom][value='2']", force=True)
+    page.wait_for_load_state()
+    page.click("label:has([name=zoom][value='2'])")
     page.click("text=Apply")
     assert page.get_attribute("#patch", "width") == "64"
     for number in range(1, TOTAL + 1):
         page.wait_for_selector(f'h1:text-is("Tissue patch {number} of {TOTAL}")', state="attached")
-        page.check("[value=unsure]", force=True)
+        page.wait_for_load_state()
+        page.click("label:has([value=unsure])")
         page.fill("#note", f"n{number}")
         page.click("button.primary")
     page.wait_for_selector("h1:text('That was the last one')")
