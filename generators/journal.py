@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from PIL import Image
 from histoforensics.slides import ConfigError, run_card, write_atomic
 
 from .checkpoints import load_state, save_generator, save_state
+from .config import TrainConfig
 from .run import Run
 from .sampling import draw, sheet
 
-FREE = ("kimg", "snapshot_kimg", "grid_side")  # settings that a resumed run may change
+# settings that a resumed run may change; a growth goes on as it began, whatever the new length would make of it
+FREE = ("kimg", "snapshot_kimg", "grid_side", "growth")
 LOG = "log.jsonl"
 
 
@@ -40,6 +43,7 @@ class Journal:
             write_atomic(out / "grids" / "real.png", png(self._reals()))
         else:
             self._check_same(state.values)
+            run.config = replace(run.config, growth=TrainConfig.from_json(state.values["config"]).growth)
             run.restore(state)
             self.earlier_seconds = float(state.values["seconds"])
         self.first = run.images

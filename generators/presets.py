@@ -16,6 +16,8 @@ from .config import Growth, TrainConfig
 from .families import FAMILIES
 
 Preset = Literal["compact", "paper"]
+COMPACT_KIMG = 200.0
+GROWTH_KIMG, GROWTH_SHARE = 20.0, 0.4  # of a compact run, for each size below the last one; and at most, in all
 COMPACT_PX = {"stylegan": 128, "stylegan2": 128, "pathologygan": 112}
 
 # (setting, as the paper or its code states it, as it takes effect)
@@ -58,7 +60,7 @@ def preset(family: str, name: Preset = "compact", *, resolution: int | None = No
     require(name in get_args(Preset), "preset", f"one of {', '.join(get_args(Preset))}", name)
     match name:
         case "compact":
-            config = _compact(family, resolution or COMPACT_PX[family])
+            config = _compact(family, resolution or COMPACT_PX[family], changes.get("kimg", COMPACT_KIMG))
         case "paper":
             config = _paper(family, resolution)
         case _:
@@ -87,7 +89,7 @@ def _paper(family: str, resolution: int | None) -> TrainConfig:
     )  # fmt: skip
 
 
-def _compact(family: str, resolution: int) -> TrainConfig:
+def _compact(family: str, resolution: int, kimg: float) -> TrainConfig:
     """Narrow networks and small-data habits: all eight orientations, shifts before D, a short average.
 
     Tuned for what two cores can do in two minutes: many small steps, most of them at low resolution. Against the
@@ -96,20 +98,30 @@ def _compact(family: str, resolution: int) -> TrainConfig:
     already bounds D), with G at every third step, the StyleGANs' betas and an averaged generator.
     """
     shared: dict[str, Any] = {
-        "family": family, "network": FAMILIES[family].config("compact", resolution=resolution), "kimg": 200.0,
+        "family": family, "network": FAMILIES[family].config("compact", resolution=resolution), "kimg": kimg,
         "batch": 8, "lr_g": 0.003, "lr_d": 0.003, "orientations": "dihedral",
         "diff_augment": ("translation",), "ema_kimg": 5.0,
         "ema_ramp": 0.1, "r1_gamma": 1.0, "r1_every": 16, "snapshot_kimg": 2.0,
     }  # fmt: skip
     match family:
         case "stylegan":
-            growth = Growth(initial_px=32, stable_kimg=10.0, fade_kimg=10.0)
+            growth = _short_growth(32, resolution, kimg, fades=True)
             # each new size brings ToRGB layers that draw wild colours, so many small steps are worth more there
             shared |= {"batch_at": ((64, 4), (128, 4)), "lr_g": 0.004, "lr_d": 0.002}
         case "stylegan2":
-            growth = Growth(initial_px=16, stable_kimg=20.0, fade_kimg=0.0)
+            growth = _short_growth(16, resolution, kimg)
         case _:
-            growth = Growth(initial_px=28, stable_kimg=20.0, fade_kimg=0.0)
+            growth = _short_growth(28, resolution, kimg)
             # with G at every step D, held down by its norms, stays at chance
             shared |= {"batch": 16, "g_every": 3, "lr_g": 0.002, "lr_d": 0.002, "style_mixing": 0.5, "r1_gamma": 0.0}
     return TrainConfig(growth=growth, **shared)
+
+
+def _short_growth(initial_px: int, resolution: int, kimg: float, *, fades: bool = False) -> Growth:
+    """A growth that leaves most of a run, however short, to the full size."""
+    halvings = max((resolution // initial_px).bit_length() - 1, 1)
+    require(kimg > 0, "kimg", "above 0", kimg)
+    stage = min(GROWTH_KIMG, GROWTH_SHARE * kimg / halvings)
+    return Growth(
+        initial_px=initial_px, stable_kimg=stage / 2 if fades else stage, fade_kimg=stage / 2 if fades else 0.0
+    )

@@ -81,6 +81,14 @@ def test_growth_without_a_fade_steps_from_size_to_size():
     assert growth.images(128) == 4000
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kimg", [0.5, 20.0, 200.0, 5000.0])
+def test_a_compact_run_spends_most_of_its_images_at_full_size_however_short_it_is(family, kimg):
+    config = preset(family, kimg=kimg)
+    assert config.lod(0) >= 2
+    assert config.lod(round(0.4 * kimg * 1000) + 1) == 0
+
+
 def test_growth_from_a_size_above_the_network_is_none_at_all():
     assert Growth(initial_px=256, stable_kimg=1.0).lod(0, 128) == 0
 

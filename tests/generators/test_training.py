@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from histoforensics.generators import fit, load_generator
+from histoforensics.generators import Growth, fit, load_generator
 from histoforensics.generators.phases import Phase
 from histoforensics.generators.run import Run, all_finite, fade_real
 from histoforensics.slides import CheckpointError, ConfigError
@@ -145,6 +145,15 @@ def test_a_folder_of_another_run_is_refused_with_the_setting_named(tiny_config, 
         fit(pictures(16), tiny_config("stylegan2", batch=4), tmp_path / "run")
     with pytest.raises(ConfigError, match="on other data"):
         fit(pictures(16, digest="e"), tiny_config("stylegan2"), tmp_path / "run")
+
+
+def test_a_longer_run_goes_on_with_the_growth_that_it_began_with(tiny_config, pictures, tmp_path):
+    other = Growth(initial_px=8, stable_kimg=9.0, fade_kimg=0.0)
+    fit(pictures(16), tiny_config("stylegan2"), tmp_path / "whole")
+    fit(pictures(16), tiny_config("stylegan2", kimg=0.024), tmp_path / "longer")
+    fit(pictures(16), tiny_config("stylegan2", growth=other), tmp_path / "longer")
+    assert_same_run(tmp_path / "whole", tmp_path / "longer")
+    assert load_generator(tmp_path / "longer").config == tiny_config("stylegan2")
 
 
 def test_a_damaged_state_is_refused_in_one_sentence(tiny_config, pictures, tmp_path):
