@@ -72,7 +72,7 @@ class SlideJob:
                     (work / VERDICT).write_text(json.dumps(verdict, indent=2) + "\n", encoding="utf-8")
                     write_state(work, self.parameters_sha256, slide.digest)
         verdict = json.loads((folder / VERDICT).read_text(encoding="utf-8"))
-        return {"verdict": verdict, "kept": is_kept, "peak_memory_mb": peak_memory_mb()}
+        return {"verdict": verdict, "kept": is_kept, "peak_memory_mb": _own_peak_mb()}
 
 
 def write_outputs(folder: Path, scan: SlideScan, judges: Mapping[str, Detector]) -> None:
@@ -142,6 +142,18 @@ def _warnings(scan: SlideScan, edge_px: tuple[int, int], counts: Mapping[str, in
             "differ in how the codec's blocks lie in them."
         )
     return found
+
+
+def _own_peak_mb() -> float | None:
+    """The worker's largest resident size, MB of 10^6 bytes.
+
+    Linux hands a spawned process its parent's getrusage peak; the high-water mark in /proc is its own.
+    """
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return peak_memory_mb()
+    kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(kilobytes) * 1024 / 1e6, 1)
 
 
 def _thresholds(judges: Mapping[str, Detector]) -> dict[str, float]:
