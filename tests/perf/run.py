@@ -9,12 +9,12 @@ import os
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # before numpy and torch
 
-import importlib.util  # noqa: E402
-import json  # noqa: E402
-import platform  # noqa: E402
-import sys  # noqa: E402
-from dataclasses import asdict  # noqa: E402
-from pathlib import Path  # noqa: E402
+import importlib.util
+import json
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parents[1] / "results" / "perf.json"
