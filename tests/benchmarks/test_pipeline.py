@@ -75,15 +75,19 @@ def test_the_results_hold_the_pathologist_first_and_a_table_of_each_machine(run)
         }  # fmt: skip
 
 
-def test_auc_is_told_for_seen_and_left_out_generators_and_the_placebo_holds(run):
+def test_auc_is_told_for_seen_and_left_out_generators_and_the_path_leaves_nothing_to_find(run):
     results = run[2]
     for matrix in (results["generalization"], results["same_generator"]):
         assert set(matrix["wht-lr"]) == {"A", "B"}
         low, high = matrix["wht-lr"]["A"]["ci95"]
         assert 0 <= low <= matrix["wht-lr"]["A"]["auc"] <= high <= 1
     assert results["same_generator"]["wht-lr"]["B"]["auc"] > 0.95  # blur is plain to see
-    low, high = results["placebo"]["wht-lr"]["ci95"]
-    assert low <= 0.5 <= high
+    # One draw of a 95 % interval misses 0.5 once in twenty; how often it does is simulated in test_placebo.py. Here the
+    # path must leave nothing to find, where the raw path leaves nearly everything.
+    placebo = results["placebo"]["wht-lr"]
+    assert placebo["ci95"][0] <= 0.5
+    assert abs(placebo["auc"] - 0.5) < 0.1
+    assert placebo["holds_half"] == (placebo["ci95"][0] <= 0.5 <= placebo["ci95"][1])
     assert results["audit"]["raw_placebo"]["wht-lr"]["auc"] > 0.95
 
 
