@@ -13,8 +13,6 @@ from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from histoforensics.generators import LoadedGenerator, TrainConfig, fit, load_generator, preset
 from histoforensics.generators.presets import COMPACT_PX
 
@@ -22,6 +20,7 @@ from .config import BenchmarkConfig
 from .learning import Narrator
 from .sources import open_tissue
 from .stages import is_done, stage
+from .threads import limited_threads
 from .tissue import Tissue
 
 TITLES = {"stylegan": "StyleGAN", "stylegan2": "StyleGAN2", "pathologygan": "PathologyGAN"}  # as the paper writes them
@@ -42,7 +41,11 @@ def train_generators(
 
 def train_one(config: BenchmarkConfig, family: str, home: Path) -> None:
     """Train one family into ``home/<family>``, on one thread; the tissue is opened anew, as a process needs it."""
-    torch.set_num_threads(1)
+    with limited_threads(1):
+        _train_one(config, family, home)
+
+
+def _train_one(config: BenchmarkConfig, family: str, home: Path) -> None:
     tissue = open_tissue(config, {})
     settings, data = _settings(config, family, tissue)
 

@@ -26,6 +26,7 @@ class BenchmarkConfig:
     generator_seconds: float = 240.0  # of training, side by side
     cnn_seconds: float = 18.0  # of each training of a CNN detector
     same_source: bool = False  # the user's word that the given fakes were made from the given tissue
+    threads: int = 1  # of the numerical libraries; for models this small more cost time (`threads`)
     seed: int = 0
     device: str = "cpu"
 
@@ -38,4 +39,5 @@ class BenchmarkConfig:
             require(ok, "the name of a set of fakes", "a word of its own without a slash", name)
         require(self.generator_seconds > 0, "generator_seconds", "above 0", self.generator_seconds)
         require(self.cnn_seconds > 0, "cnn_seconds", "above 0", self.cnn_seconds)
+        require(self.threads >= 1, "threads", "1 or more", self.threads)
         require(self.seed >= 0, "seed", "0 or more", self.seed)

@@ -39,6 +39,7 @@ from .report import FIGURES, write_report
 from .results import GeneratorFacts, assemble, exam_scores, write_results
 from .sources import Fakes, open_fakes, open_tissue
 from .stages import digest, stage
+from .threads import limited_threads
 
 PUBLISHED_N_REAL = 30  # of the exam of 2020, beside as many fakes
 
@@ -63,7 +64,8 @@ def run_benchmark(config: BenchmarkConfig, out: Path | str, *, narrate: Narrator
     Raises:
         HistoforensicsError: In one sentence, where an input cannot be used; what was finished is kept.
     """
-    return _Benchmark(config, Path(out), narrate).run()
+    with limited_threads(config.threads):
+        return _Benchmark(config, Path(out), narrate).run()
 
 
 class _Benchmark:

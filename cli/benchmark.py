@@ -32,6 +32,9 @@ def benchmark(
     same_source: Annotated[
         bool, typer.Option("--same-source", help="Your word that the given fakes were made from the given tissue.")
     ] = False,
+    threads: Annotated[
+        int, typer.Option(help="Of the numerical libraries; more than 1 pays for large models only.")
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Of every random draw; the split of the tissue does not depend on it.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -57,6 +60,7 @@ def benchmark(
         generator_seconds=generator_seconds,
         cnn_seconds=cnn_seconds,
         same_source=same_source,
+        threads=threads,
         seed=seed,
         device=device,
     )

@@ -87,6 +87,7 @@ class TrainConfig:
     diff_augment: tuple[str, ...] = ()
     order: Order = "auto"
     precision: Precision = "fp32"  # bf16: autocast in the phases that take no gradient of a gradient
+    threads: int | None = None  # of the CPU; the last bits depend on it, so a resumed run keeps it. None: PyTorch's own
     snapshot_kimg: float = 10.0
     grid_side: int = 6  # sample grids show the square of this many images
     stated: tuple[tuple[str, str, str], ...] = ()  # (setting, as the paper states it, as it takes effect here)
@@ -102,6 +103,7 @@ class TrainConfig:
         for name in ("r1_gamma", "path_weight", "gradient_penalty", "orthogonal"):
             require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         require(0 <= self.style_mixing <= 1, "style_mixing", "from 0 to 1", self.style_mixing)
+        require(self.threads is None or self.threads >= 1, "threads", "at least 1 or none", self.threads)
         require(self.ema_kimg is None or self.ema_kimg > 0, "ema_kimg", "above 0 or none", self.ema_kimg)
         for batch in (self.batch, *(size for _, size in self.batch_at)):
             whole = self.micro_batch is None or (self.micro_batch >= 1 and batch % self.micro_batch == 0)

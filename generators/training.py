@@ -66,7 +66,7 @@ def fit(
     require(device in ("cpu", "cuda"), "device", "cpu or cuda", device)
     require(device == "cpu" or torch.cuda.is_available(), "device", "cpu, since no GPU is at hand", device)
     clock, wanted = time.monotonic(), round(config.kimg * 1000)
-    with _flushed_denormals():
+    with _cpu_modes(config.threads):
         run = Run(data, config, torch.device(device))
         journal = Journal(Path(out), run)
         first, due = run.images, run.images + config.snapshot_kimg * 1000
@@ -92,13 +92,16 @@ def fit(
 
 
 @contextmanager
-def _flushed_denormals() -> Iterator[None]:
-    """Numbers below 1e-38 count as zero while training: on a CPU each of them costs a hundred ordinary operations.
+def _cpu_modes(threads: int | None) -> Iterator[None]:
+    """The config's number of threads; and numbers below 1e-38 count as zero, which cost a CPU a hundred operations each.
 
-    PyTorch does not tell the mode that was set before, so it is off afterwards, as it is when Python starts.
+    PyTorch does not tell whether they did before, so they count afterwards, as they do when Python starts.
     """
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if threads is None else threads)
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_flush_denormal(False)
+        torch.set_num_threads(before)

@@ -103,6 +103,7 @@ def test_growth_from_a_size_above_the_network_is_none_at_all():
         ({"seed": -1}, "seed must be from 0"),
         ({"style_mixing": 1.1}, "style_mixing must be from 0 to 1"),
         ({"ema_kimg": 0.0}, "ema_kimg must be above 0 or none"),
+        ({"threads": 0}, "threads must be at least 1 or none"),
         ({"precision": "fp8"}, "precision must be fp32 or bf16"),
         ({"diff_augment": ("colour",)}, "diff_augment must be made of translation, cutout"),
         ({"growth": Growth()}, "fade_kimg must be 0 but for stylegan"),

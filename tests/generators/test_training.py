@@ -242,6 +242,14 @@ def test_a_run_leaves_grids_a_log_and_a_card_without_paths(tiny_config, pictures
     assert result.images_per_second > 0
 
 
+def test_threads_are_the_configs_while_training_and_the_callers_afterwards(tiny_config, pictures, tmp_path):
+    before, seen = torch.get_num_threads(), []
+    config = tiny_config("stylegan2", threads=before + 1)
+    fit(pictures(16), config, tmp_path, progress=lambda *_: seen.append(torch.get_num_threads()))
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before
+
+
 def test_progress_tells_kimg_speed_and_losses(tiny_config, pictures, tmp_path):
     said = []
     fit(
