@@ -102,7 +102,7 @@ def _compact(family: str, resolution: int, kimg: float) -> TrainConfig:
         "batch": 8, "lr_g": 0.003, "lr_d": 0.003, "orientations": "dihedral",
         "diff_augment": ("translation",), "ema_kimg": 5.0,
         "ema_ramp": 0.1, "r1_gamma": 1.0, "r1_every": 16, "snapshot_kimg": 2.0,
-        "threads": 1,  # networks this narrow gain nothing from a second one, and stall where another program has the core
+        "threads": 1,  # narrow networks gain nothing from a second one, and stall where another program has the core
     }  # fmt: skip
     match family:
         case "stylegan":

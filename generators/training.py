@@ -93,7 +93,7 @@ def fit(
 
 @contextmanager
 def _cpu_modes(threads: int | None) -> Iterator[None]:
-    """The config's number of threads; and numbers below 1e-38 count as zero, which cost a CPU a hundred operations each.
+    """The config's number of threads; and numbers below 1e-38 count as zero: each costs a CPU a hundred operations.
 
     PyTorch does not tell whether they did before, so they count afterwards, as they do when Python starts.
     """
