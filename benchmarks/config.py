@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from histoforensics.forensics import CONTROLS, DETECTORS
+from histoforensics.forensics.training import check_device
 from histoforensics.generators import FAMILIES
 from histoforensics.slides import require
 
@@ -40,4 +41,5 @@ class BenchmarkConfig:
         require(self.generator_seconds > 0, "generator_seconds", "above 0", self.generator_seconds)
         require(self.cnn_seconds > 0, "cnn_seconds", "above 0", self.cnn_seconds)
         require(self.threads >= 1, "threads", "1 or more", self.threads)
+        check_device(self.device)
         require(self.seed >= 0, "seed", "0 or more", self.seed)

@@ -64,7 +64,9 @@ class School:
 
         def make(folder: Path) -> None:
             with self.narrate(f"Training {title}") as progress:
-                train_detector(name, data, seed=seed, budget_seconds=budget, progress=progress).save(folder)
+                train_detector(name, data, seed=seed, budget_seconds=budget, progress=progress, device=device).save(
+                    folder
+                )
 
         fields = {"name": name, "data": digest(data.splits()), "seed": seed, "budget": budget, "policy": self.policy}
         home = self.homes[1] / f"{name}-without-{'-'.join(left_out)}" if left_out else self.homes[0] / name

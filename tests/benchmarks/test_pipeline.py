@@ -162,6 +162,7 @@ def test_slides_and_folders_do_not_mix(material):
         (["--fake", "A"], "--fake must be NAME=FOLDER_OR_CHECKPOINT, got 'A'."),
         (["--fake", "A=nowhere"], "nowhere: no such folder of fake patches."),
         (["--detector", "magic"], "detector must be one of radial-lr, dct-ridge, wht-lr, npr, resnet, got 'magic'."),
+        (["--device", "abacus"], "device 'abacus' cannot be used here; cpu always can."),
         (["--seed", "-1"], "seed must be 0 or more, got -1."),
     ],
 )
