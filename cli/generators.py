@@ -29,9 +29,10 @@ class Family(StrEnum):
 
 
 class PresetName(StrEnum):
-    """Compact networks for a CPU, or the published ones."""
+    """Minutes on a CPU, hours on a CPU (the shipped generators), or as published."""
 
     COMPACT = "compact"
+    ZOO = "zoo"
     PAPER = "paper"
 
 

@@ -44,6 +44,7 @@ class PathologyGANConfig:
     resolution: int = 224
     z_dim: int = 128
     width: float = 1.0  # factor on every number of channels and features, save those of z and w
+    dense_width: float | None = None  # of the dense layers and G's 7-px channels, which hold most weights; None: width
     variant: Literal["released", "intended"] = "released"
 
     def __post_init__(self) -> None:
@@ -51,6 +52,8 @@ class PathologyGANConfig:
         require(self.resolution in RESOLUTIONS, "resolution", wanted, self.resolution)
         require(self.z_dim >= 1, "z_dim", "at least 1", self.z_dim)
         require(0 < self.width <= 4, "width", "above 0 and at most 4", self.width)
+        ok = self.dense_width is None or 0 < self.dense_width <= 4
+        require(ok, "dense_width", "above 0 and at most 4, or none", self.dense_width)
         require(self.variant in VARIANTS, "variant", " or ".join(VARIANTS), self.variant)
 
     @property
@@ -62,9 +65,13 @@ class PathologyGANConfig:
         """Return a published number of channels at this width, at least 1."""
         return max(1, round(channels * self.width))
 
+    def scaled_dense(self, features: int) -> int:
+        """Return a published number of features of a dense layer at this width, at least 1."""
+        return max(1, round(features * (self.width if self.dense_width is None else self.dense_width)))
+
     def channels(self, side: int) -> int:
         """Return G's number of channels at a side length: 256 at 7 px, 512 at 14 px, then half at each doubling."""
-        return self.scaled(256 if side == FIRST_SIDE else 512 * 14 // side)
+        return self.scaled_dense(256) if side == FIRST_SIDE else self.scaled(512 * 14 // side)
 
     def channels_d(self, side: int) -> int:
         """Return D's number of channels at a side length: 3 at full size; 512 at 7 px, half at each doubling."""
@@ -192,7 +199,7 @@ class SynthesisNetwork(nn.Module):
 
     def __init__(self, config: PathologyGANConfig) -> None:
         super().__init__()
-        first, start = config.scaled(1024), config.channels(FIRST_SIDE)
+        first, start = config.scaled_dense(1024), config.channels(FIRST_SIDE)
         flat = FIRST_SIDE**2 * start
         sides = stages(config.resolution, FIRST_SIDE)
         self.dense = nn.ModuleList([SpectralLinear(config.z_dim, first), SpectralLinear(first, flat)])
@@ -278,7 +285,7 @@ class PathologyGANDiscriminator(nn.Module):
         super().__init__()
         self.config = config
         self.resolution = config.resolution
-        hidden = config.scaled(1024)
+        hidden = config.scaled_dense(1024)
         sides = stages(config.resolution, FIRST_SIDE)
         self.blocks = nn.ModuleList(DiscriminatorBlock(side, config) for side in reversed(sides[1:]))
         self.dense = SpectralLinear(FIRST_SIDE**2 * config.channels_d(FIRST_SIDE), hidden)

@@ -1,4 +1,4 @@
-"""The two presets of each family: `paper`, as published, and `compact`, quick enough for a CPU.
+"""The three presets of each family: `paper`, as published; `compact`, minutes on a CPU; `zoo`, hours on a CPU.
 
 References: the published code of Karras et al. 2019 (arXiv:1812.04948), Karras et al. 2020 (arXiv:1912.04958) and
 Quiros et al. 2021 (arXiv:1907.02644). The study reproduced is Alrasheed et al. 2020; not all settings that it states
@@ -15,8 +15,8 @@ from histoforensics.slides import require
 from .config import Growth, TrainConfig
 from .families import FAMILIES
 
-Preset = Literal["compact", "paper"]
-COMPACT_KIMG = 200.0
+Preset = Literal["compact", "zoo", "paper"]
+COMPACT_KIMG, ZOO_KIMG = 200.0, 400.0
 GROWTH_KIMG, GROWTH_SHARE = 20.0, 0.4  # of a compact run, for each size below the last one; and at most, in all
 COMPACT_PX = {"stylegan": 128, "stylegan2": 128, "pathologygan": 112}
 
@@ -49,8 +49,8 @@ def preset(family: str, name: Preset = "compact", *, resolution: int | None = No
 
     Args:
         family: "stylegan", "stylegan2" or "pathologygan".
-        name: "compact" or "paper".
-        resolution: Side of the images, pixels; None: 128, 128 and 112 for compact, 256, 256 and 224 for paper.
+        name: "compact", "zoo" (what made the shipped generators) or "paper".
+        resolution: Side of the images, pixels; None: 256, 256 and 224 for paper, 128, 128 and 112 for the others.
         changes: Settings of `TrainConfig` to put in place of the preset's.
 
     Raises:
@@ -61,6 +61,8 @@ def preset(family: str, name: Preset = "compact", *, resolution: int | None = No
     match name:
         case "compact":
             config = _compact(family, resolution or COMPACT_PX[family], changes.get("kimg", COMPACT_KIMG))
+        case "zoo":
+            config = _zoo(family, resolution or COMPACT_PX[family])
         case "paper":
             config = _paper(family, resolution)
         case _:
@@ -115,6 +117,28 @@ def _compact(family: str, resolution: int, kimg: float) -> TrainConfig:
             growth = _short_growth(28, resolution, kimg)
             # with G at every step D, held down by its norms, stays at chance
             shared |= {"batch": 16, "g_every": 3, "lr_g": 0.002, "lr_d": 0.002, "style_mixing": 0.5, "r1_gamma": 0.0}
+    return TrainConfig(growth=growth, **shared)
+
+
+def _zoo(family: str, resolution: int) -> TrainConfig:
+    """Wider than compact, at a lower learning rate and in bf16 where that is allowed: for hours on one core.
+
+    The low resolutions come first and long, because they are cheap there: layout at 32 px, tissue at 64, nuclei at 128.
+    """
+    shared: dict[str, Any] = {
+        "family": family, "network": FAMILIES[family].config("zoo", resolution=resolution), "kimg": ZOO_KIMG,
+        "batch": 8, "lr_g": 0.0025, "lr_d": 0.0025, "orientations": "dihedral", "diff_augment": ("translation",),
+        "ema_kimg": 5.0, "ema_ramp": 0.1, "r1_gamma": 1.0, "r1_every": 16, "precision": "bf16",
+        "snapshot_kimg": 5.0, "threads": 1,
+    }  # fmt: skip
+    match family:
+        case "stylegan":
+            growth = Growth(initial_px=32, stable_kimg=15.0, fade_kimg=15.0)
+        case "stylegan2":
+            growth = Growth(initial_px=32, stable_kimg=30.0, fade_kimg=0.0)
+        case _:
+            growth = Growth(initial_px=28, stable_kimg=30.0, fade_kimg=0.0)
+            shared |= {"batch": 16, "style_mixing": 0.5, "r1_gamma": 0.0}
     return TrainConfig(growth=growth, **shared)
 
 

@@ -169,7 +169,7 @@ class SynthesisNetwork(nn.Module):
             before, x = x, self.blocks[k](x, styles[2 * k + 2 : 2 * k + 4], noise, rng)
         image: Tensor = self.to_rgb[last](x)
         if share > 0:
-            image = torch.lerp(image, nearest_up(self.to_rgb[last - 1](before)), share)
+            image = torch.lerp(image, nearest_up(self.to_rgb[last - 1](before)).to(image), share)
         return nearest_up(image, 2**whole)
 
 
@@ -240,7 +240,7 @@ class StyleGANDiscriminator(nn.Module):
         for k in range(whole, len(self.blocks)):
             x = self.blocks[k](x)
             if share > 0 and k == whole:
-                x = torch.lerp(x, lrelu(self.from_rgb[k + 1](mean_down(images))), share)
+                x = torch.lerp(x, lrelu(self.from_rgb[k + 1](mean_down(images))).to(x), share)
         x = lrelu(self.conv(minibatch_stddev(x, MBSTD_GROUP)))
         logits: Tensor = self.out(lrelu(self.dense(x.flatten(1))))
         return logits.squeeze(1)
