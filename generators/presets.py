@@ -138,7 +138,7 @@ def _zoo(family: str, resolution: int) -> TrainConfig:
             growth = Growth(initial_px=32, stable_kimg=30.0, fade_kimg=0.0)
         case _:
             growth = Growth(initial_px=28, stable_kimg=30.0, fade_kimg=0.0)
-            shared |= {"batch": 16, "style_mixing": 0.5, "r1_gamma": 0.0}
+            shared |= {"g_every": 2, "lr_g": 5e-4, "lr_d": 5e-4, "betas": (0.5, 0.99), "style_mixing": 0.5, "r1_gamma": 0.0}
     return TrainConfig(growth=growth, **shared)
 
 

@@ -64,7 +64,7 @@ def test_the_paper_preset_tells_what_is_stated_and_what_takes_effect(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", ["compact", "paper"])
+@pytest.mark.parametrize("name", ["compact", "zoo", "paper"])
 def test_a_config_survives_json(family, name):
     config = preset(family, name, seed=7)
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
@@ -126,7 +126,7 @@ def test_a_growth_out_of_range_is_refused(values, sentence):
 def test_unknown_families_presets_and_settings_are_refused():
     with pytest.raises(ConfigError, match="family must be one of stylegan, stylegan2, pathologygan, got 'dcgan'"):
         preset("dcgan")
-    with pytest.raises(ConfigError, match="preset must be one of compact, paper, got 'huge'"):
+    with pytest.raises(ConfigError, match="preset must be one of compact, zoo, paper, got 'huge'"):
         preset("stylegan2", "huge")
     with pytest.raises(ConfigError, match="made of settings of this version, got 'warp'"):
         TrainConfig.from_json(preset("stylegan2").to_json() | {"warp": 1})

@@ -61,13 +61,13 @@ def test_presets_differ_in_size(name: str, paper: int, compact: int) -> None:
 
 def test_an_unknown_field_is_named_with_those_that_exist() -> None:
     with pytest.raises(
-        ConfigError, match=r"PathologyGAN has no setting fmap_base; it has resolution, variant, width, z_dim\."
+        ConfigError, match=r"PathologyGAN has no setting fmap_base; it has dense_width, resolution, variant, width, z_dim\."
     ):
         FAMILIES["pathologygan"].config(fmap_base=3)
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(ConfigError, match="preset must be paper or compact, got 'tiny'"):
+    with pytest.raises(ConfigError, match="preset must be paper or zoo or compact, got 'tiny'"):
         FAMILIES["stylegan"].config("tiny")  # type: ignore[arg-type]
 
 
