@@ -11,6 +11,8 @@ from histoforensics.forensics.training import check_device
 from histoforensics.generators import FAMILIES
 from histoforensics.slides import require
 
+DEFAULT_DETECTORS = ("radial-lr", "dct-ridge", "wht-lr", "npr", "resnet")  # what minutes on two cores can train
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
@@ -20,7 +22,7 @@ class BenchmarkConfig:
     fake: Mapping[str, Path] = field(
         default_factory=dict
     )  # name -> folder of images or checkpoint; none: train on `real`
-    detectors: tuple[str, ...] = tuple(DETECTORS)
+    detectors: tuple[str, ...] = DEFAULT_DETECTORS
     families: tuple[str, ...] = tuple(FAMILIES)  # trained where no fakes are given
     patch_px: int | None = None  # the judged size; None: 112 on a slide, else the largest that all images have
     mpp: float | None = None  # of slides that do not say
