@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from histoforensics.forensics.metrics import AucInterval, auc, cluster_bootstrap_auc
+from histoforensics.forensics.metrics import (
+    AucInterval,
+    auc,
+    auc_difference,
+    average_precision,
+    cluster_bootstrap,
+    cluster_bootstrap_auc,
+    cluster_bootstrap_tpr,
+    least_reals,
+    tpr_at_fpr,
+)
 from histoforensics.slides.errors import ConfigError, PatchError
 
 LABELS = np.array([0, 0, 1, 1])
@@ -130,3 +141,71 @@ def test_one_group_in_a_class_and_bad_arguments_are_refused():
         cluster_bootstrap_auc(labels, scores, np.zeros(4))
     with pytest.raises(ConfigError, match="n_boot must be at least 100, got 3"):
         cluster_bootstrap_auc(labels, scores, None, 3)
+
+
+def test_average_precision_is_scikit_learns_with_and_without_ties():
+    rng = np.random.default_rng(5)
+    for _ in range(50):
+        labels = rng.permutation(np.r_[0, 1, rng.integers(0, 2, 40)])
+        scores = rng.normal(labels * 0.5)
+        for values in (scores, scores.round()):
+            assert average_precision(labels, values) == pytest.approx(average_precision_score(labels, values))
+
+
+def test_rate_at_a_false_positive_rate_is_the_highest_that_scikit_learns_curve_allows():
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        labels = np.repeat([0, 1], [150, 80])
+        scores = rng.normal(labels * 1.5).round(1)
+        fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+        for rate in (0.01, 0.05, 0.2):
+            assert tpr_at_fpr(labels, scores, rate) == pytest.approx(tpr[fpr <= rate + 1e-12].max())
+
+
+def test_rates_need_enough_independent_reals():
+    assert (least_reals(0.01), least_reals(0.05)) == (99, 19)
+    for count, known in ((98, False), (99, True)):
+        labels = np.repeat([0, 1], [count, 50])
+        assert (tpr_at_fpr(labels, np.arange(count + 50.0), 0.01) is not None) is known
+    labels, scores = np.repeat([0, 1], [400, 50]), np.arange(450.0)
+    groups = np.r_[np.arange(400) // 20, 1000 + np.arange(50)]  # 20 blocks: enough for 5 %, not for 1 %
+    assert tpr_at_fpr(labels, scores, 0.01, groups) is None
+    assert tpr_at_fpr(labels, scores, 0.05, groups) == 1.0
+    assert cluster_bootstrap_tpr(labels, scores, 0.01, groups) is None
+    with pytest.raises(ConfigError, match="fpr must be between 0 and 1, got 1"):
+        least_reals(1)
+
+
+def test_interval_of_the_rate_covers_the_truth():
+    rng = np.random.default_rng(7)
+    truth = stats.norm.sf(stats.norm.ppf(0.95) - 1.5)
+    held = 0
+    for i in range(100):
+        labels = np.repeat([0, 1], 100)
+        found = cluster_bootstrap_tpr(labels, rng.normal(labels * 1.5), 0.05, n_boot=100, seed=i)
+        assert found is not None
+        held += found[1] <= truth <= found[2]
+    assert held / 100 >= 0.9
+
+
+def test_bootstrap_of_any_metric_agrees_with_that_of_the_auc():
+    rng = np.random.default_rng(8)
+    labels = np.repeat([0, 1], 60)
+    scores, groups = rng.normal(labels * 1.0), np.arange(120) // 4
+    wanted = cluster_bootstrap_auc(labels, scores, groups, 500, 3)
+    assert cluster_bootstrap(auc, labels, scores, groups, 500, 3) == pytest.approx(wanted.ci95)
+
+
+def test_difference_of_aucs_is_exact_and_its_p_is_uniform_where_there_is_none():
+    rng = np.random.default_rng(9)
+    labels = np.repeat([0, 1], 60)
+    same = rng.normal(labels * 1.0)
+    nothing = auc_difference(labels, same, same, n_boot=200)
+    assert (nothing.difference, nothing.low, nothing.high, nothing.p) == (0, 0, 0, 1)
+    perfect = auc_difference(labels, labels.astype(float), -labels.astype(float), n_boot=200)
+    assert (perfect.difference, perfect.low) == (1, 1)
+    assert perfect.p == pytest.approx(1 / 201)
+    rejected = [
+        auc_difference(labels, rng.normal(labels), rng.normal(labels), n_boot=100, seed=i).p < 0.05 for i in range(200)
+    ]
+    assert np.mean(rejected) == pytest.approx(0.05, abs=0.05)
