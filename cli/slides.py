@@ -1,4 +1,4 @@
-"""`histoforensics slides`: fetch the sample slide, say what a slide is, cut slides into patches."""
+"""`histoforensics slides`: fetch slides, say what a slide is, cut slides into patches."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import typer
 
 from histoforensics.slides import ConfigError
 
-from .console import out, progress
+from .console import err, out, progress
 
 if TYPE_CHECKING:
     from histoforensics.slides import Codec, Grid, TileReport
+    from histoforensics.slides.fetch import Choice
+    from histoforensics.slides.gdc import Kind
 
 PRESETS = ("paper", "mpp")
 PAPER_MIN_PNG_BYTES = 100_000  # "at least 100 kB", 1 kB = 1000 bytes
@@ -123,6 +125,75 @@ def tile(
             progress=advance,
         )
     _print_report(report, out_folder, dry_run)
+
+
+@app.command()
+def fetch(
+    destination: Annotated[Path, typer.Option("--out", help="Folder; a second run goes on where the first ended.")],
+    project: Annotated[str | None, typer.Option(help="A GDC project, such as TCGA-COAD.")] = None,
+    count: Annotated[int, typer.Option(help="Slides of the project, the first by UUID.")] = 3,
+    manifest: Annotated[
+        Path | None, typer.Option(help="A manifest from the GDC portal or of an earlier run, in place of --project.")
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="diagnostic (formalin, DX) or tissue (frozen, TS, BS). Default: diagnostic for a project."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched, and write nothing.")] = False,
+    parallel: Annotated[int, typer.Option(help="Files at a time.")] = 4,
+    endpoint: Annotated[
+        str, typer.Option(help="Address of the API.", envvar="HISTOFORENSICS_GDC_ENDPOINT")
+    ] = "https://api.gdc.cancer.gov",
+) -> None:
+    """Fetch slides of the Genomic Data Commons: pinned by UUID, md5 and size, and resumed where a download broke off.
+
+    Every slide is attempted; the exit code is 1 if any failed.
+
+    Example: histoforensics slides fetch --project TCGA-COAD --count 3 --out slides
+
+    histoforensics slides fetch --manifest gdc_manifest.txt --kind diagnostic --out slides --dry-run
+    """
+    from histoforensics.slides.fetch import choose_slides, fetch_slides
+    from histoforensics.slides.web import Web
+
+    with Web(endpoint) as web:
+        choice = choose_slides(web, project=project, count=count, manifest=manifest, kind=_kind(kind))
+        if choice.left_out:
+            out.print(f"{choice.left_out} slides of the manifest are of another kind and are left out.")
+        if dry_run:
+            _print_plan(choice, destination)
+            return
+        with progress("fetching") as advance:
+            fetched = fetch_slides(web, choice, destination, parallel=parallel, progress=advance)
+    failures = [one.error for one in fetched if one.error is not None]
+    for message in failures:
+        err.print(message, markup=False, soft_wrap=True)
+    kept = sum(one.kept for one in fetched)
+    new = len(fetched) - kept - len(failures)
+    out.print(f"{new} slides fetched, {kept} were here already, {len(failures)} failed.")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _kind(name: str | None) -> Kind | None:
+    from histoforensics.slides import require
+
+    require(name in (None, "diagnostic", "tissue"), "kind", "diagnostic or tissue", name)
+    return None if name is None else "diagnostic" if name == "diagnostic" else "tissue"
+
+
+def _print_plan(choice: Choice, destination: Path) -> None:
+    from histoforensics.slides.download import free_bytes, missing_bytes
+
+    for slide in choice.slides:
+        line = f"{slide.file.uuid}  {slide.file.name}  {slide.kind}  {slide.file.size / 1e6:,.1f} MB"
+        out.print(line, markup=False, soft_wrap=True)
+    files = [slide.file for slide in choice.slides]
+    missing, free = missing_bytes(files, destination), free_bytes(destination)
+    out.print(
+        f"{len(files)} slides, {choice.size / 1e9:.3f} GB, of which {missing / 1e9:.3f} GB are to come; "
+        f"{free / 1e9:.1f} GB are free. Dry run: nothing written."
+    )
 
 
 def _paper(patch_px: int, overlap_px: int, level: str) -> Grid:
