@@ -8,12 +8,15 @@ from .families import FAMILIES, Discriminator, Family, Generator, NetworkConfig
 from .importing import import_checkpoint
 from .info import NetworkInfo, describe
 from .layers import NoiseMode
+from .packing import pack
 from .presets import Preset, preset
 from .sampling import sample, sample_patchset
 from .training import TrainResult, fit
+from .zoo import ZOO, shipped, zoo_card, zoo_folder
 
 __all__ = [
     "FAMILIES",
+    "ZOO",
     "CropSource",
     "Discriminator",
     "Family",
@@ -32,8 +35,12 @@ __all__ = [
     "import_checkpoint",
     "load_generator",
     "open_source",
+    "pack",
     "preset",
     "sample",
     "sample_patchset",
+    "shipped",
     "slide_source",
+    "zoo_card",
+    "zoo_folder",
 ]

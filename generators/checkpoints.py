@@ -23,11 +23,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from histoforensics.slides import CheckpointError, atomic_folder, file_digest, write_atomic
+from histoforensics.slides import CheckpointError, ConfigError, atomic_folder, file_digest, write_atomic
 from histoforensics.slides.runcard import package_version
 
 from .config import TrainConfig
 from .families import FAMILIES, Discriminator, Generator
+from .zoo import ZOO, zoo_folder
 
 FORMAT = "histoforensics generator 1"
 WEIGHTS = "generator.safetensors"
@@ -43,7 +44,7 @@ class LoadedGenerator:
     config: TrainConfig
     sha256: str  # of the weights file
     name: str
-    card: dict[str, Any]  # format, version, images, lod, data; seconds of training where run.json stands beside
+    card: dict[str, Any]  # format, version, images, lod, data; seconds of training where run.json or a pack tells
     lod: float  # halvings below full size at which a growing run stopped
 
 
@@ -56,21 +57,35 @@ def save_generator(out: Path, G: nn.Module, config: TrainConfig, card: Mapping[s
         config: The run.
         card: JSON values: images seen, lod, data.
     """
+    return write_generator(out, G.state_dict(), config, card)
+
+
+def write_generator(out: Path, tensors: Mapping[str, Tensor], config: TrainConfig, card: Mapping[str, Any]) -> Path:
+    """As `save_generator`, of tensors under their names, in whatever precision they have."""
     whole = {"format": FORMAT, "version": package_version(), **card, "config": config.to_json()}
     text = json.dumps(whole, indent=1)
-    path = write_atomic(out / WEIGHTS, save(_contiguous(G.state_dict()), metadata={"card": text}))
+    path = write_atomic(out / WEIGHTS, save(_contiguous(tensors), metadata={"card": text}))
     write_atomic(out / "config.json", text + "\n")
     return path
 
 
 def load_generator(path: Path | str, device: str = "cpu") -> LoadedGenerator:
-    """The generator of a run's folder, or of its weights file alone.
+    """The generator of a run's folder, of its weights file alone, or of the zoo by its name; in float32.
+
+    An existing path goes before a name of `zoo.ZOO`.
 
     Raises:
         CheckpointError: Nothing there, not one of ours, damaged, or of another network.
     """
+    if str(path) in ZOO and not Path(path).exists():
+        path = zoo_folder(str(path))
     path = Path(path)
     file = path / WEIGHTS if path.is_dir() else path
+    if not path.exists():
+        raise CheckpointError(
+            f"{path.name} holds no generator: there is no such file or folder, and the shipped ones are "
+            f"{', '.join(ZOO)}."
+        )
     if not file.is_file():
         raise CheckpointError(
             f"{path.name} holds no generator ({WEIGHTS} is missing); train one, or give another path."
@@ -91,7 +106,7 @@ def load_generator(path: Path | str, device: str = "cpu") -> LoadedGenerator:
     _fill(G, tensors, file.name)
     name = path.resolve().name if path.is_dir() else path.stem
     module = G.to(device).eval().requires_grad_(False)
-    card["seconds"] = _seconds(file.parent / "run.json", card["images"])
+    card["seconds"] = _seconds(file.parent / "run.json", card["images"]) or card.get("seconds")
     return LoadedGenerator(module, config, file_digest(file), name, card, float(card["lod"]))
 
 
@@ -143,16 +158,22 @@ def save_state(out: Path, step: int, state: State) -> Path:
 
 
 def load_state(out: Path) -> State | None:
-    """The newest state of a run's folder, None where there is none.
+    """The newest state of a run's folder, None where a run may begin.
 
     A folder that a killed run was still writing has another name and is swept away here.
+
+    Raises:
+        ConfigError: The folder holds a generator without a state: a new run would overwrite its weights.
+        CheckpointError: The state is damaged.
     """
-    root = out / "state"
-    if not root.is_dir():
-        return None
-    for leftover in root.glob(".*"):
+    for leftover in (out / "state").glob(".*"):
         shutil.rmtree(leftover)
     states = _states(out)
+    if not states and (out / WEIGHTS).exists():
+        raise ConfigError(
+            f"{out.name} holds a generator and no state to go on from (it was imported, packed or copied), and a new "
+            f"run would overwrite it; choose another --out."
+        )
     if not states:
         return None
     tensors, _ = _read(states[-1] / "state.safetensors")
