@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from histoforensics.forensics import CONTROLS, DETECTORS, Detector, TrainingSet, load_detector, train_detector
 from histoforensics.forensics.cnn import CnnDetector
-from histoforensics.slides import Progress
+from histoforensics.slides import SETTLING_ROUNDS, Progress
 
 from .config import BenchmarkConfig
 from .material import Material
@@ -87,6 +87,7 @@ class School:
                 "generators": list(learn_from),
                 "mpp": self.tissue.mpp,
                 "codec_policy": self.policy,
+                "replay_rounds": SETTLING_ROUNDS if self.policy == CODEC_POLICY else 0,
                 "split_sha256": digest(self.tissue.facts()["split"]),
             },
         )

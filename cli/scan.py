@@ -27,6 +27,10 @@ def scan(
         int | None, typer.Option(help="From one patch to the next, level-0 pixels. Default: half a patch.")
     ] = None,
     min_tissue: Annotated[float, typer.Option(help="Share of tissue that a patch needs to be judged.")] = 0.5,
+    history: Annotated[
+        str,
+        typer.Option(help="card: judge patches with the codec history that a detector learned from. as-is: as read."),
+    ] = "card",
     engine: Annotated[
         str, typer.Option(help="process: workers that may crash or hang. serial: in this process. Same results.")
     ] = "process",
@@ -54,12 +58,16 @@ def scan(
 
     histoforensics scan *.svs --detector detectors/wht-lr --out results/scan --shard 0/2
     """
+    from histoforensics.forensics.history import parse_history
     from histoforensics.forensics.scan import ScanGrid
     from histoforensics.forensics.scanner import Scanner
     from histoforensics.forensics.scanstate import parse_shard
 
     part = None if shard is None else parse_shard(shard)
-    scanner = Scanner(detector, ScanGrid(stride_px=stride_px, min_tissue=min_tissue, mpp=mpp, batch=batch))
+    scanner = Scanner(
+        detector,
+        ScanGrid(stride_px=stride_px, min_tissue=min_tissue, mpp=mpp, batch=batch, history=parse_history(history)),
+    )
     with progress("scanning") as advance:
         report = scanner.run(
             slides,

@@ -10,8 +10,10 @@ from typing import Any
 from histoforensics.slides import DetectorError
 
 from .calibration import Calibration
+from .ood import Domain
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # 1 lacks the conformal scores, the 1 % threshold and the domain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +29,10 @@ class DetectorCard:
     trained_on: Mapping[str, Any] = field(default_factory=dict)  # counts, and what the caller tells of the sources
     splits: Mapping[str, str] = field(default_factory=dict)  # split -> sha256 over its patches' sha256s
     calibration: Calibration | None = None
+    domain: Domain | None = None  # what the calibration patches looked like
     promise: str = ""
     codec_policy: str = "not told"
+    replay_rounds: int = 0  # times that both classes went through every known compression of their source
     mpp: float | None = None  # micrometres per pixel of the training patches
     licence: str = "not told"
     limits: tuple[str, ...] = ()
@@ -56,13 +60,16 @@ class DetectorCard:
         known = {f.name for f in fields(cls)}
         if not isinstance(data, dict) or not {"name", "patch_px", "format"} <= set(data):
             raise DetectorError(f"{where}: this is not a detector's card; it lacks name, patch_px or format.")
-        if data["format"] != FORMAT or not set(data) <= known:
+        if data["format"] not in READABLE or not set(data) <= known:
             unknown = sorted(set(data) - known)
             raise DetectorError(
-                f"{where}: card format {data['format']!r} with unknown fields {unknown}; this version reads {FORMAT}."
+                f"{where}: card format {data['format']!r} with unknown fields {unknown}; "
+                f"this version reads {' and '.join(map(str, READABLE))}."
             )
         try:
-            calibration = None if data.get("calibration") is None else Calibration(**data["calibration"])
-        except TypeError as err:
+            calibration = None if data.get("calibration") is None else Calibration.from_json(data["calibration"])
+            domain = None if data.get("domain") is None else Domain.from_json(data["domain"])
+        except (TypeError, KeyError) as err:
             raise DetectorError(f"{where}: the card's calibration is incomplete ({err}).") from err
-        return cls(**{**data, "calibration": calibration, "limits": tuple(data.get("limits", ()))})
+        told = {"calibration": calibration, "domain": domain, "limits": tuple(data.get("limits", ()))}
+        return cls(**{**data, **told})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from histoforensics.slides import DetectorError, Slide, require, tissue_mask
 from histoforensics.slides.progress import Progress
 
 from .detector import Detector, Pixels
+from .history import History, Panel, slide_panel
 from .overview import overview_of_pyramid
 from .scoremap import BACKGROUND, CORRUPT, OK, ScoreMap
 from .windows import Block, Cutter, Lattice, Rect, Window, block_count, blocks
@@ -30,18 +32,22 @@ class ScanGrid:
         min_tissue: Share of tissue that a patch needs to be judged, 0 to 1.
         mpp: Micrometres per level-0 pixel, for slides that do not say or are wrong.
         batch: Patches that a detector sees at once.
+        history: "card" puts patches through the slide's own compressions as often as a detector's card says that its
+            training patches went (see :mod:`histoforensics.forensics.history`); "as-is" judges what the slide holds.
     """
 
     stride_px: int | None = None
     min_tissue: float = 0.5
     mpp: float | None = None
     batch: int = 32
+    history: History = "card"
 
     def __post_init__(self) -> None:
         require(self.stride_px is None or self.stride_px >= 1, "stride_px", "at least 1", self.stride_px)
         require(0 <= self.min_tissue <= 1, "min_tissue", "from 0 to 1", self.min_tissue)
         require(self.mpp is None or (math.isfinite(self.mpp) and self.mpp > 0), "mpp", "above 0", self.mpp)
         require(self.batch >= 1, "batch", "at least 1", self.batch)
+        require(self.history in get_args(History), "history", "card or as-is", self.history)
 
     def lattice(self, slide: Slide, patch_px: int) -> Lattice:
         """The patches of ``patch_px`` on a slide."""
@@ -59,6 +65,7 @@ class SlideScan:
         broken: Rectangles that could not be decoded: x, y, width, height, level-0 pixels.
         skipped: Blocks that were not read, since a coarser level shows no tissue there.
         broken_overview: Pieces of that coarser level that could not be decoded.
+        not_replayed: Why patches were judged as they are although a detector's card asks for more; empty if not so.
     """
 
     scores: ScoreMap
@@ -67,6 +74,7 @@ class SlideScan:
     broken: tuple[Rect, ...]
     skipped: int
     broken_overview: int
+    not_replayed: str = ""
 
 
 def scan_slide(
@@ -88,7 +96,8 @@ def scan_slide(
     mpp, lattice = slide.mpp, grid.lattice(slide, patch_px)
     overview, broken_overview = overview_of_pyramid(slide)
     is_pyramid = slide.level_count > 1
-    pass_over = _Pass(judges, grid, lattice)
+    panel, not_replayed = slide_panel(slide, judges, grid.history)
+    pass_over = _Pass(panel, grid, lattice)
     cutter, total = Cutter(lattice), block_count(slide)
 
     def is_wanted(area: Rect) -> bool:
@@ -105,7 +114,8 @@ def scan_slide(
             progress(done, total, slide.name)
     scores = ScoreMap(lattice, mpp, pass_over.status, pass_over.scores)
     picture = overview.image()
-    return SlideScan(scores, picture, overview.scale, tuple(pass_over.broken), pass_over.skipped, broken_overview)
+    broken, skipped = tuple(pass_over.broken), pass_over.skipped
+    return SlideScan(scores, picture, overview.scale, broken, skipped, broken_overview, not_replayed)
 
 
 def common_patch_px(detectors: Iterable[Detector]) -> int:
@@ -150,10 +160,10 @@ def window_tissue(window: Window, patch_px: int, stride_px: int) -> NDArray[np.f
 class _Pass:
     """The growing result of one pass: which patches are broken or background, and the scores of the others."""
 
-    def __init__(self, judges: Mapping[str, Detector], grid: ScanGrid, lattice: Lattice) -> None:
-        self._judges, self._grid, self._lattice = judges, grid, lattice
+    def __init__(self, panel: Panel, grid: ScanGrid, lattice: Lattice) -> None:
+        self._panel, self._grid, self._lattice = panel, grid, lattice
         self.status = np.full(lattice.shape, BACKGROUND, np.uint8)
-        self.scores = {name: np.full(lattice.shape, np.nan, np.float32) for name in judges}
+        self.scores = {name: np.full(lattice.shape, np.nan, np.float32) for name in panel.judges}
         self.broken: list[Rect] = []
         self.skipped = 0
         self._unread = np.zeros(lattice.shape, bool)
@@ -177,10 +187,10 @@ class _Pass:
         step = BATCHES_AT_ONCE * self._grid.batch
         for start in range(0, len(rows), step):
             row, column = rows[start : start + step], columns[start : start + step]
-            patches = window.patches[row, column]
             where = row + window.rows.start, column + window.columns.start
-            for name, judge in self._judges.items():
-                self.scores[name][where] = judge.score(patches, self._grid.batch)
+            x, y = where[1] * lattice.stride_px, where[0] * lattice.stride_px
+            for name, scores in self._panel.score(window.patches[row, column], x, y, self._grid.batch).items():
+                self.scores[name][where] = scores
             self.status[where] = OK
 
     def _touching(self, rect: Rect) -> tuple[slice, slice]:

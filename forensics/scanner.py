@@ -127,7 +127,11 @@ class Scanner:
             "format": FORMAT,
             "version": package_version(),
             "detectors": {
-                label: {"name": judge.name, "weights_sha256": judge.card.weights_sha256}
+                label: {
+                    "name": judge.name,
+                    "weights_sha256": judge.card.weights_sha256,
+                    "replay_rounds": judge.card.replay_rounds,
+                }
                 for label, judge in self.detectors.items()
             },
             "patch_px": self.patch_px,
@@ -135,6 +139,7 @@ class Scanner:
             "min_tissue": self.grid.min_tissue,
             "mpp": self.grid.mpp,
             "batch": self.grid.batch,
+            "history": self.grid.history,
             "device": torch.device(device).type,
             "threads": threads,
         }

@@ -16,6 +16,7 @@ from histoforensics.slides.runcard import peak_memory_mb
 
 from .detector import Detector
 from .geojson import cell_features, region_features, write_geojson
+from .history import History
 from .pictures import heatmap, write_ome_tiff, write_png
 from .registry import load_detector
 from .scan import ScanGrid, SlideScan, scan_slide
@@ -67,12 +68,12 @@ class SlideJob:
                 remove_remains(out, slide_name)
                 scan = scan_slide(slide, judges, self.grid, progress=progress)
                 with atomic_folder(folder, overwrite=True) as work:
-                    verdict = describe(slide_name, slide, scan, judges)
+                    verdict = describe(slide_name, slide, scan, judges, self.grid.history)
                     write_outputs(work, scan, judges)
                     (work / VERDICT).write_text(json.dumps(verdict, indent=2) + "\n", encoding="utf-8")
                     write_state(work, self.parameters_sha256, slide.digest)
         verdict = json.loads((folder / VERDICT).read_text(encoding="utf-8"))
-        return {"verdict": verdict, "kept": is_kept, "peak_memory_mb": _own_peak_mb()}
+        return {"verdict": verdict, "kept": is_kept, "peak_memory_mb": peak_memory_mb()}
 
 
 def write_outputs(folder: Path, scan: SlideScan, judges: Mapping[str, Detector]) -> None:
@@ -90,11 +91,14 @@ def write_outputs(folder: Path, scan: SlideScan, judges: Mapping[str, Detector])
         write_png(folder / name, heatmap(scores, label, scan.overview, scan.overview_scale))
 
 
-def describe(name: str, slide: Slide, scan: SlideScan, judges: Mapping[str, Detector]) -> dict[str, Any]:
+def describe(
+    name: str, slide: Slide, scan: SlideScan, judges: Mapping[str, Detector], history: History = "card"
+) -> dict[str, Any]:
     """The slide's verdict as JSON: what was judged, what each detector says, and what that does not show."""
     scores = scan.scores
     verdicts = {label: slide_verdict(scores, label, judge, detectors=len(judges)) for label, judge in judges.items()}
     lattice, (bottom, right) = scores.lattice, scores.extent
+    is_as_is = history == "as-is" or bool(scan.not_replayed)
     counts = {"ok": scores.count(OK), "background": scores.count(BACKGROUND), "corrupt": scores.count(CORRUPT)}
     return {
         "slide": name,
@@ -115,6 +119,7 @@ def describe(name: str, slide: Slide, scan: SlideScan, judges: Mapping[str, Dete
                 "name": judge.name,
                 "weights_sha256": judge.card.weights_sha256,
                 "fake_above": judge.fake_above.item(),
+                "replay_rounds": 0 if is_as_is else judge.card.replay_rounds,
                 **verdicts[label].to_json(),
             }
             for label, judge in judges.items()
@@ -134,6 +139,11 @@ def _warnings(scan: SlideScan, edge_px: tuple[int, int], counts: Mapping[str, in
         found.append(
             f"{scan.broken_overview} pieces of the coarsest level cannot be decoded; they are grey in pictures."
         )
+    if scan.not_replayed:
+        found.append(
+            "The detectors learned from patches with a settled codec history, but this slide's cannot be replayed "
+            f"({scan.not_replayed}) Patches were judged as they are, and no false-alarm rate is known for that."
+        )
     if max(edge_px):
         found.append(f"{edge_px[0]} px at the right and {edge_px[1]} px at the bottom edge lie in no whole patch.")
     if scan.scores.lattice.stride_px % CODEC_GRID_PX:
@@ -142,18 +152,6 @@ def _warnings(scan: SlideScan, edge_px: tuple[int, int], counts: Mapping[str, in
             "differ in how the codec's blocks lie in them."
         )
     return found
-
-
-def _own_peak_mb() -> float | None:
-    """The worker's largest resident size, MB of 10^6 bytes.
-
-    Linux hands a spawned process its parent's getrusage peak; the high-water mark in /proc is its own.
-    """
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return peak_memory_mb()
-    kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return round(int(kilobytes) * 1024 / 1e6, 1)
 
 
 def _thresholds(judges: Mapping[str, Detector]) -> dict[str, float]:

@@ -15,10 +15,10 @@ from histoforensics.slides import ConfigError, PatchError
 from histoforensics.slides.progress import Progress
 from histoforensics.slides.runcard import public, run_card
 
-from .calibration import calibrate
 from .card import DetectorCard
 from .detector import FAKE, REAL, Detector, Groups, Labels, Pixels, check_pixels, check_training
-from .leaks import as_groups, refuse_overlap, sha256_of_patches, split_digest
+from .freezing import freeze
+from .leaks import as_groups, refuse_overlap, sha256_of_patches
 from .registry import detector_class
 
 
@@ -38,7 +38,9 @@ class TrainingSet:
     fake_groups: Groups | None = None
     calibration_real_groups: Groups | None = None
     calibration_fake_groups: Groups | None = None
-    provenance: Mapping[str, Any] = field(default_factory=dict)  # of the card: sources, codec_policy, mpp, licence
+    provenance: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # of the card: codec_policy, replay_rounds, mpp, licence ...
 
     def splits(self) -> dict[str, tuple[str, ...]]:
         """The sha256 of every patch of the training and of the calibration split."""
@@ -93,14 +95,14 @@ def train_detector(
         device=check_device(device),
         **options,
     )
-    calibration = calibrate(
-        detector.logits(data.calibration_real),
-        detector.logits(data.calibration_fake),
-        real_groups=_count(data.calibration_real_groups, len(data.calibration_real)),
-        fake_groups=_count(data.calibration_fake_groups, len(data.calibration_fake)),
+    detector.seen = {"training": splits["training"]}
+    calibration = freeze(
+        detector,
+        data.calibration_real,
+        data.calibration_fake,
+        real_groups=data.calibration_real_groups,
+        fake_groups=data.calibration_fake_groups,
     )
-    detector.calibrate(calibration)
-    detector.seen = splits
     known = dict(data.provenance)
     detector.card = DetectorCard(
         name=name,
@@ -109,10 +111,12 @@ def train_detector(
         config=dict(detector.config()),
         seed=seed,
         options=public(options),
-        splits={split: split_digest(digests) for split, digests in splits.items()},
+        splits=detector.card.splits,
         calibration=calibration,
+        domain=detector.card.domain,
         promise=calibration.promise,
         codec_policy=known.pop("codec_policy", "not told"),
+        replay_rounds=known.pop("replay_rounds", 0),
         mpp=known.pop("mpp", None),
         licence=known.pop("licence", "not told"),
         limits=tuple(known.pop("limits", ())),
