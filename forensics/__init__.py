@@ -3,10 +3,13 @@
 from .augment import Augmentation
 from .card import DetectorCard
 from .cnn import CnnRecipe
+from .cohort import Cohort, merge
 from .detector import FAKE, REAL, Detector, Verdict
 from .metrics import AucInterval, auc, cluster_bootstrap_auc
 from .placebo import Placebo, label_permutation_auc, placebo_auc
 from .registry import CONTROLS, DETECTORS, load_detector
+from .scan import ScanGrid
+from .scanner import Scanner, ScanReport
 from .training import TrainingSet, train_detector
 from .weights import EfficientNetLite0Features
 
@@ -18,16 +21,21 @@ __all__ = [
     "AucInterval",
     "Augmentation",
     "CnnRecipe",
+    "Cohort",
     "Detector",
     "DetectorCard",
     "EfficientNetLite0Features",
     "Placebo",
+    "ScanGrid",
+    "ScanReport",
+    "Scanner",
     "TrainingSet",
     "Verdict",
     "auc",
     "cluster_bootstrap_auc",
     "label_permutation_auc",
     "load_detector",
+    "merge",
     "placebo_auc",
     "train_detector",
 ]

@@ -19,6 +19,7 @@ from .errors import (
     SlideUnreadable,
     require,
 )
+from .executor import Limits
 from .grids import Grid, Layout, MppGrid, PaperGrid
 from .images import encode_png, pixel_digest, read_image
 from .patchset import Label, PatchSet
@@ -48,6 +49,7 @@ __all__ = [
     "Label",
     "Layout",
     "LevelError",
+    "Limits",
     "MppError",
     "MppGrid",
     "PaperGrid",

@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import platform
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from histoforensics.slides import run_card, write_atomic
-from histoforensics.slides.runcard import git_state
+from histoforensics.slides.runcard import git_state, peak_memory_mb
 
 
 @dataclass
@@ -38,6 +41,16 @@ def test_inputs_are_digests_and_time_is_measured(tmp_path: Path) -> None:
     assert card["inputs"]["data"].startswith("ba7816bf")  # FIPS 180-2's example
     assert 5 <= card["seconds"] < 60
     assert card["peak_memory_mb"] > 10
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the high-water mark is read from /proc")
+def test_a_childs_peak_memory_is_its_own_and_not_its_parents() -> None:
+    ballast = bytearray(os.urandom(1 << 20)) * 300  # the parent's peak is above 300 MB now
+    code = "from histoforensics.slides.runcard import peak_memory_mb; print(peak_memory_mb())"
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    own = peak_memory_mb()
+    assert own is not None
+    assert own > len(ballast) / 1e6 > float(said) > 10
 
 
 def test_a_checkout_that_does_not_track_the_code_is_not_named(tmp_path: Path) -> None:
