@@ -97,7 +97,7 @@ def test_two_readers_are_no_sample_and_a_class_needs_two_patches():
 
 
 def _roe_metz(rng, labels, separation, readers, reader_sd, shared):
-    """Ratings of random readers of random cases (Roe & Metz 1997): of their variance 1, ``shared`` is the case's own."""
+    """Random readers of random cases (Roe & Metz 1997): of the ratings' variance 1, ``shared`` is the case's own."""
     skill = separation + reader_sd * rng.normal(size=(readers, 1))
     cases = math.sqrt(shared) * rng.normal(size=len(labels))
     return skill * labels + cases + math.sqrt(1 - shared) * rng.normal(size=(readers, len(labels)))
