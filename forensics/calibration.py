@@ -6,8 +6,9 @@ References: Platt 1999, with his smoothed targets; order statistics of a thresho
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,12 @@ from scipy import optimize, special, stats
 
 from histoforensics.slides import PatchError
 
+from .conformal import Conformal
+from .leaks import as_groups
+from .metrics import least_reals
+
 FALSE_POSITIVE_RATE = 0.05  # reals of the calibration split that may be called fake
+STRICT_RATE = 0.01  # the same for those who can afford no false alarm; only where enough reals calibrate
 MISS_RATE = 0.05  # its fakes that may be called real
 SMALLEST_SLOPE = 1e-3  # a standard deviation of logits: scores rise with them even where no signal is found
 RULE = (
@@ -28,6 +34,7 @@ CROSSED = (
 )
 
 Floats = npt.NDArray[np.floating[Any]]
+Groups = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,14 @@ class Calibration:
     expected_fpr: float  # on new reals, if the groups are independent
     fpr_upper95: float
     rule: str
+    strict_fake_above: float | None = None  # for 1 % false positives; None under 99 independent reals
+    conformal: Conformal | None = None  # for verdicts at any error rate; None in cards of format 1
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """What ``dataclasses.asdict`` made of one, after JSON; a TypeError if a field is missing or foreign."""
+        told = data.get("conformal")
+        return cls(**{**data, "conformal": None if told is None else Conformal.from_json(told)})
 
     @property
     def promise(self) -> str:
@@ -60,14 +75,18 @@ class Calibration:
 
 
 def calibrate(
-    real_logits: Floats, fake_logits: Floats, *, real_groups: int | None = None, fake_groups: int | None = None
+    real_logits: Floats,
+    fake_logits: Floats,
+    *,
+    real_groups: Groups | int | None = None,
+    fake_groups: Groups | int | None = None,
 ) -> Calibration:
     """Platt scaling and thresholds from the logits of a calibration split.
 
     Args:
         real_logits: (n,) of real patches that no training saw.
         fake_logits: (m,) of fake ones.
-        real_groups: How many independent blocks, slides or patients the reals come from; each patch its own if None.
+        real_groups: Block, slide or patient of each real (n,), or only how many there are; each patch its own if None.
         fake_groups: The same of the fakes.
 
     Raises:
@@ -79,7 +98,8 @@ def calibrate(
     scale, bias = (float(np.float32(v)) for v in platt(real_logits, fake_logits))
     real, fake = (probabilities(x, scale, bias) for x in (real_logits, fake_logits))
     real_below, fake_above, crossed = thresholds(real, fake)
-    k = real_groups if real_groups is not None else len(real)
+    k = _count(real_groups, len(real))
+    strict = exceeded_by(real, STRICT_RATE) if k >= least_reals(STRICT_RATE) else None
     expected, upper = false_positive_promise(k)
     return Calibration(
         scale=scale,
@@ -89,13 +109,15 @@ def calibrate(
         n_real=len(real),
         n_fake=len(fake),
         real_groups=k,
-        fake_groups=fake_groups if fake_groups is not None else len(fake),
+        fake_groups=_count(fake_groups, len(fake)),
         false_positive_rate=float((real > fake_above).mean()),
         miss_rate=float((fake < real_below).mean()),
         unsure_rate=float(np.mean([((p >= real_below) & (p <= fake_above)).mean() for p in (real, fake)])),
         expected_fpr=expected,
         fpr_upper95=upper,
         rule=f"{RULE}; {CROSSED}" if crossed else RULE,
+        strict_fake_above=None if strict is None else max(strict, fake_above),
+        conformal=Conformal.of(real, fake, real_groups),
     )
 
 
@@ -135,7 +157,7 @@ def thresholds(real: Floats, fake: Floats) -> tuple[float, float, bool]:
     5 % of ``fake`` fall short of. Where the first is under the second, every cut between them keeps both rates: then
     both become the one cut that is midway in log-odds, and nothing is unsure.
     """
-    fake_above = float(np.sort(real)[::-1][math.floor(FALSE_POSITIVE_RATE * len(real))])
+    fake_above = exceeded_by(real, FALSE_POSITIVE_RATE)
     real_below = float(np.sort(fake)[math.floor(MISS_RATE * len(fake))])
     if fake_above >= real_below:
         return real_below, fake_above, False
@@ -143,6 +165,11 @@ def thresholds(real: Floats, fake: Floats) -> tuple[float, float, bool]:
     cut = special.expit(np.mean(special.logit(np.clip([fake_above, real_below], tiny, 1 - tiny))))
     cut = float(np.clip(np.float32(cut), fake_above, real_below))
     return cut, cut, True
+
+
+def exceeded_by(scores: Floats, share: float) -> float:
+    """The smallest of ``scores`` (n,) that at most ``share`` of them exceed."""
+    return float(np.sort(scores)[::-1][math.floor(share * len(scores))])
 
 
 def false_positive_promise(independent: int) -> tuple[float, float]:
@@ -154,3 +181,10 @@ def false_positive_promise(independent: int) -> tuple[float, float]:
     above = math.floor(FALSE_POSITIVE_RATE * independent)
     law = stats.beta(above + 1, independent - above)
     return float(law.mean()), float(law.ppf(0.95))
+
+
+def _count(groups: Groups | int | None, n: int) -> int:
+    """How many independent groups n patches come from."""
+    if isinstance(groups, int):
+        return groups
+    return len(np.unique([str(group) for group in as_groups(groups, n).tolist()]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,7 +18,9 @@ from histoforensics.slides.progress import Progress
 
 from .calibration import Calibration
 from .card import DetectorCard
+from .conformal import Conformal
 from .leaks import refuse_overlap, sha256_of_patches
+from .ood import as_mpps, mpp_doubt, size_doubt
 
 REAL, FAKE = 0, 1  # scores rise with fakeness, everywhere
 
@@ -123,21 +125,73 @@ class Detector(torch.nn.Module, ABC):
             raise DetectorError(f"{self.name}: {int((~np.isfinite(out)).sum())} of {len(out)} logits are not finite.")
         return out
 
-    def verdicts(self, scores: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.str_]:
-        """``real``, ``fake`` or ``unsure`` (n,) for P(fake) (n,), by the thresholds frozen on the calibration split.
+    def verdicts(
+        self,
+        scores: npt.NDArray[np.floating[Any]],
+        *,
+        doubtful: Sequence[bool | str | None] | npt.NDArray[Any] | None = None,
+        alpha: float | None = None,
+    ) -> npt.NDArray[np.str_]:
+        """``real``, ``fake`` or ``unsure`` (n,) for P(fake) (n,), by what was frozen on the calibration split.
+
+        Args:
+            scores: P(fake), from 0 to 1.
+            doubtful: What :meth:`reasons_to_doubt` returned, or a mask (n,): these patches become unsure.
+            alpha: Error rate of each class: verdicts by class-conditional conformal sets, unsure where a set holds both
+                classes or none. By the two frozen thresholds if None.
 
         Raises:
-            DetectorError: If the detector has no thresholds yet, or a score is not from 0 to 1.
+            DetectorError: If the detector has no thresholds yet, none for this alpha, or a score is not from 0 to 1.
+            PatchError: If the doubts are not one a score.
         """
         if not self.is_calibrated:
             raise DetectorError(f"{self.name}: no thresholds yet; train_detector freezes them on a calibration split.")
         p = np.asarray(scores, dtype=np.float32)
         if not ((p >= 0) & (p <= 1)).all():
             raise DetectorError(f"{self.name}: scores must be from 0 to 1, got {p[~((p >= 0) & (p <= 1))][0]!r}.")
-        out = np.full(p.shape, Verdict.UNSURE.value)
-        out[p < self.real_below.item()] = Verdict.REAL.value
-        out[p > self.fake_above.item()] = Verdict.FAKE.value
+        if alpha is not None:
+            out = self.conformal.verdicts(p, alpha)
+        else:
+            out = np.full(p.shape, Verdict.UNSURE.value)
+            out[p < self.real_below.item()] = Verdict.REAL.value
+            out[p > self.fake_above.item()] = Verdict.FAKE.value
+        if doubtful is not None:
+            mask = np.array([bool(doubt) for doubt in doubtful], dtype=bool)
+            if mask.shape != p.shape:
+                raise PatchError(f"{self.name}: {len(p)} scores need one doubt each, got {len(mask)}.")
+            out[mask] = Verdict.UNSURE.value
         return out
+
+    @property
+    def conformal(self) -> Conformal:
+        """The class-conditional p values of the calibration split.
+
+        Raises:
+            DetectorError: If there are none: not calibrated, or saved by a version that did not keep them.
+        """
+        calibration = self.card.calibration
+        if calibration is None or calibration.conformal is None:
+            raise DetectorError(f"{self.name}: no conformal scores in its card; train it again to have them.")
+        return calibration.conformal
+
+    def reasons_to_doubt(self, pixels: Pixels, mpp: float | Sequence[float | None] | None = None) -> list[str | None]:
+        """Why this detector should not be trusted on each patch, or None: size, resolution, sharpness, looks.
+
+        Args:
+            pixels: uint8 (n, h, w, 3), any one size.
+            mpp: Micrometres per pixel, one for all or one a patch, where they are known.
+
+        Raises:
+            PatchError: If these are no patches, or the resolutions are not one each.
+        """
+        check_rgb_patches(pixels, self.name)
+        mpps = as_mpps(mpp, len(pixels))
+        size = size_doubt(*pixels.shape[1:3], self.patch_px)
+        if size is not None:
+            return [size] * len(pixels)
+        domain = self.card.domain
+        looks = [None] * len(pixels) if domain is None or not len(pixels) else domain.doubts(pixels)
+        return [mpp_doubt(one, self.card.mpp) or look for one, look in zip(mpps, looks, strict=True)]
 
     def calibrate(self, calibration: Calibration) -> None:
         """Take over scale, bias and thresholds; they are saved with the weights."""
@@ -161,15 +215,24 @@ class Detector(torch.nn.Module, ABC):
         return write_detector(self, Path(folder))
 
 
+def check_rgb_patches(pixels: npt.NDArray[Any], name: str) -> None:
+    """Raise unless ``pixels`` is uint8 (n, h, w, 3).
+
+    Raises:
+        PatchError: The sentence says what they are.
+    """
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
+        got = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise PatchError(f"{name}: patches must be a uint8 array (n, h, w, 3), got {got}.")
+
+
 def check_pixels(pixels: npt.NDArray[Any], patch_px: int | None, name: str) -> None:
     """Raise unless ``pixels`` is uint8 (n, patch_px, patch_px, 3); any square size if ``patch_px`` is None.
 
     Raises:
         PatchError: The sentence says what they are and what was wanted.
     """
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3:
-        got = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise PatchError(f"{name}: patches must be a uint8 array (n, h, w, 3), got {got}.")
+    check_rgb_patches(pixels, name)
     height, width = pixels.shape[1:3]
     if patch_px is None and height != width:
         raise PatchError(f"{name}: patches must be square, got {width} x {height} px.")

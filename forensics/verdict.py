@@ -25,10 +25,10 @@ from histoforensics.slides import DetectorError, require
 from .calibration import FALSE_POSITIVE_RATE
 from .card import DetectorCard
 from .detector import Detector, Verdict
+from .ood import MPP_TOLERANCE
 from .scoremap import OK, ScoreMap
 
 ALPHA = 0.01  # real slides that may be called suspicious, if the rule's assumptions hold
-MPP_TOLERANCE = 0.1  # beyond it a detector sees structures of another size than it was trained on
 DOES_NOT_SHOW = (
     "Patches of one slide share stain, scanner and codec, so they depend on each other more than the rule assumes.",
     "On tissue, scanners or codecs unlike the calibration's the false-alarm rate is not known.",

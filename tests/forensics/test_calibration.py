@@ -102,6 +102,18 @@ def test_promise_says_what_seventeen_blocks_can_hold():
     assert "about 6 % false positives; with 95 % confidence at most 16 %" in calibration.promise
 
 
+def test_one_percent_threshold_needs_ninety_nine_independent_reals():
+    rng = np.random.default_rng(2)
+    real, fake = rng.normal(-1, 1, 300), rng.normal(1, 1, 300)
+    for groups, known in ((98, False), (99, True), (np.arange(300) % 98, False), (np.arange(300) // 3, True)):
+        calibration = calibrate(real, fake, real_groups=groups)
+        assert (calibration.strict_fake_above is not None) is known
+    p = probabilities(real, calibration.scale, calibration.bias)
+    assert (p > calibration.strict_fake_above).sum() == 3
+    assert calibration.strict_fake_above > calibration.fake_above
+    assert calibration.real_groups == 100
+
+
 def test_class_missing_from_calibration_is_refused():
     with pytest.raises(PatchError, match="the calibration split has no real patches; thresholds need both classes"):
         calibrate(np.array([]), np.array([1.0]))

@@ -183,7 +183,7 @@ def reweigh(folder):
         (lambda f: (f / "card.json").write_bytes(b"\xff\xfe"), "d: card.json is not text"),
         (lambda f: (f / "card.json").write_text("[]"), "d: this is not a detector's card"),
         (lambda f: edit(f, name="fft"), "d: unknown detector 'fft'; known are"),
-        (lambda f: edit(f, format=2), "d: card format 2"),
+        (lambda f: edit(f, format=3), "d: card format 3 .* reads 1 and 2"),
         (lambda f: edit(f, mood="good"), r"unknown fields \['mood'\]"),
         (lambda f: edit(f, calibration={"scale": 1}), "the card's calibration is incomplete"),
         (lambda f: edit(f, config={"patch_px": 32, "colour": 1}), "d: the card's config does not build a radial-lr"),
@@ -216,3 +216,54 @@ def test_uncalibrated_detector_is_saved_and_loaded_as_such(blurred_noise, tmp_pa
     pixels, labels = blurred_noise(10, 32)
     WHTDetector.fit(pixels, labels, seed=0, copies=0).save(tmp_path / "d")
     assert not load_detector(tmp_path / "d").is_calibrated
+
+
+def test_card_of_the_first_format_still_loads_without_what_it_lacks(trained, tmp_path, blurred_noise):
+    folder = trained.save(tmp_path / "d")
+    card = json.loads((folder / "card.json").read_text())
+    card["calibration"] = {k: v for k, v in card["calibration"].items() if k not in ("strict_fake_above", "conformal")}
+    card = {k: v for k, v in card.items() if k not in ("domain", "replay_rounds")} | {"format": 1}
+    (folder / "card.json").write_text(json.dumps(card))
+    old = load_detector(folder)
+    pixels, _ = blurred_noise(4, 32)
+    assert old.verdicts(old.score(pixels)).tolist() == trained.verdicts(trained.score(pixels)).tolist()
+    assert old.reasons_to_doubt(pixels // 8) == [None] * 8
+    with pytest.raises(DetectorError, match="radial-lr: no conformal scores in its card; train it again"):
+        old.verdicts(old.score(pixels), alpha=0.1)
+
+
+def test_verdicts_at_an_error_rate_are_conformal_and_survive_saving(trained, tmp_path, blurred_noise):
+    pixels, _ = blurred_noise(20, 32, seed=3)
+    scores = trained.score(pixels)
+    wanted = trained.card.calibration.conformal.verdicts(scores, 0.2)
+    assert trained.verdicts(scores, alpha=0.2).tolist() == wanted.tolist()
+    assert load_detector(trained.save(tmp_path / "d")).verdicts(scores, alpha=0.2).tolist() == wanted.tolist()
+
+
+def test_doubtful_patches_become_unsure(trained, blurred_noise):
+    pixels, _ = blurred_noise(5, 32, seed=5)
+    scores = trained.score(pixels)
+    sure = trained.verdicts(scores)
+    told = trained.verdicts(scores, doubtful=["too small"] + [None] * 9)
+    assert told[0] == "unsure"
+    assert told[1:].tolist() == sure[1:].tolist()
+    assert set(trained.verdicts(scores, doubtful=np.ones(10, bool))) == {"unsure"}
+    with pytest.raises(PatchError, match="10 scores need one doubt each, got 2"):
+        trained.verdicts(scores, doubtful=[True, False])
+
+
+def test_reasons_to_doubt_tell_size_resolution_and_looks(trained, blurred_noise):
+    pixels, _ = blurred_noise(8, 32, seed=6)
+    assert trained.reasons_to_doubt(pixels, mpp=0.5) == [None] * 16
+    assert trained.reasons_to_doubt(pixels, mpp=0.54) == [None] * 16
+    assert set(trained.reasons_to_doubt(pixels, mpp=1.0)) == {"1 um/px, but this detector was trained at 0.5 um/px"}
+    told = trained.reasons_to_doubt(pixels[:2], mpp=[None, 0.25])
+    assert told == [None, "0.25 um/px, but this detector was trained at 0.5 um/px"]
+    assert set(trained.reasons_to_doubt(pixels[:, :30])) == {"32 x 30 px, but this detector judges 32 x 32 px"}
+    flat = trained.reasons_to_doubt(np.full((1, 32, 32, 3), 200, np.uint8))
+    assert flat[0].startswith("blurrier than anything calibrated on")
+    assert trained.reasons_to_doubt(np.zeros((0, 32, 32, 3), np.uint8)) == []
+    with pytest.raises(PatchError, match=r"16 patches need one resolution .* got 2"):
+        trained.reasons_to_doubt(pixels, mpp=[0.5, 0.5])
+    with pytest.raises(PatchError, match="must be a uint8 array"):
+        trained.reasons_to_doubt(pixels.astype(float))
