@@ -11,7 +11,6 @@ from .registry import CONTROLS, DETECTORS, load_detector
 from .scan import ScanGrid
 from .scanner import Scanner, ScanReport
 from .training import TrainingSet, train_detector
-from .weights import EfficientNetLite0Features
 
 __all__ = [
     "CONTROLS",
@@ -24,7 +23,6 @@ __all__ = [
     "Cohort",
     "Detector",
     "DetectorCard",
-    "EfficientNetLite0Features",
     "Placebo",
     "ScanGrid",
     "ScanReport",

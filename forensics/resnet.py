@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from histoforensics.generators.lite0 import LITE0, lite0_state, read_tensors
 from histoforensics.slides import DetectorError
 
 from .cnn import CnnDetector, CnnRecipe
-from .weights import LITE0, lite0_state, read_tensors
 
 BACKBONE = "resnet10t"
 

@@ -8,6 +8,7 @@ from .families import FAMILIES, Discriminator, Family, Generator, NetworkConfig
 from .importing import import_checkpoint
 from .info import NetworkInfo, describe
 from .layers import NoiseMode
+from .lite0 import EfficientNetLite0Features
 from .packing import pack
 from .presets import Preset, preset
 from .sampling import sample, sample_patchset
@@ -19,6 +20,7 @@ __all__ = [
     "ZOO",
     "CropSource",
     "Discriminator",
+    "EfficientNetLite0Features",
     "Family",
     "Generator",
     "Growth",

@@ -106,7 +106,8 @@ def load_generator(path: Path | str, device: str = "cpu") -> LoadedGenerator:
     _fill(G, tensors, file.name)
     name = path.resolve().name if path.is_dir() else path.stem
     module = G.to(device).eval().requires_grad_(False)
-    card["seconds"] = _seconds(file.parent / "run.json", card["images"]) or card.get("seconds")
+    seconds = _seconds(file.parent / "run.json", card["images"])
+    card["seconds"] = card.get("seconds") if seconds is None else seconds
     return LoadedGenerator(module, config, file_digest(file), name, card, float(card["lod"]))
 
 

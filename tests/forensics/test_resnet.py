@@ -10,7 +10,7 @@ import torch
 
 from histoforensics.forensics import load_detector
 from histoforensics.forensics.resnet import ResnetDetector
-from histoforensics.forensics.weights import lite0_state
+from histoforensics.generators.lite0 import lite0_state
 from histoforensics.slides.errors import DetectorError
 
 PATCHES = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)

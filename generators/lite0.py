@@ -113,7 +113,6 @@ class EfficientNetLite0Features(nn.Module):
     the network was trained on. Report what is computed with it under its own name, never as an Inception figure.
     """
 
-    name = "efficientnet-lite0"
     dimensions = LITE0_FEATURES
 
     def __init__(self, input_px: int | None = None) -> None:
@@ -121,6 +120,8 @@ class EfficientNetLite0Features(nn.Module):
 
         super().__init__()
         self.input_px = input_px
+        self.name = "efficientnet-lite0" if input_px is None else f"efficientnet-lite0-{input_px}"
+        self.resize = "none" if input_px is None else f"bilinear, antialiased, to {input_px} px"
         self.network = timm.create_model(LITE0, pretrained=False, num_classes=0)
         state = {name: tensor for name, tensor in lite0_state().items() if not name.startswith("classifier.")}
         self.network.load_state_dict(state)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from skimage import data
 
-from histoforensics.forensics.weights import (
+from histoforensics.generators.lite0 import (
     EfficientNetLite0Features,
     lite0_name_map,
     lite0_state,
