@@ -68,9 +68,10 @@ def score(
     destination: Annotated[Path, typer.Option("--out", help="scores.csv or scores.parquet.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
-    """Write P(fake) and a verdict for each image and detector: columns file, detector, score, verdict.
+    """Write P(fake) and a verdict for each image and detector: columns file, detector, score, verdict, reason.
 
-    An image larger than the judged size is cut on the 16-px grid and its crops' scores are averaged.
+    An image larger than the judged size is cut on the 16-px grid and its crops' scores are averaged. An image unlike
+    all that calibrated the detector (resolution, blur, looks) is unsure, and the reason says why.
 
     Example: histoforensics detectors score patches/ --detector detectors/wht-lr --out scores.csv
     """

@@ -1,10 +1,11 @@
-"""Scores of image files: one probability and one verdict an image and detector, as a table."""
+"""Scores of image files: a probability, a verdict and, where there is one, a reason to doubt it, as a table."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,14 @@ from histoforensics.slides.progress import Progress
 from .detector import Detector, Pixels
 
 GRID_PX = 16  # crops start on it, so that a codec's blocks lie alike in all of them
-COLUMNS = ("file", "detector", "score", "verdict")
+COLUMNS = ("file", "detector", "score", "verdict", "reason")
 CHUNK = 32  # images in memory at a time
+
+
+class _Image(NamedTuple):
+    name: str
+    place: Path
+    mpp: float | None  # um/px, where a manifest tells it
 
 
 def grid_crops(image: Pixels, patch_px: int, name: str = "image") -> Pixels:
@@ -45,9 +52,10 @@ def grid_crops(image: Pixels, patch_px: int, name: str = "image") -> Pixels:
 def score_images(
     paths: Sequence[Path | str], detectors: Sequence[Detector] | Detector, *, progress: Progress | None = None
 ) -> pd.DataFrame:
-    """Columns file, detector, score, verdict: one row an image and detector, images in order, detectors within.
+    """Columns file, detector, score, verdict, reason: a row an image and detector, images in order, detectors within.
 
-    An image larger than the judged size gets the mean P(fake) of its :func:`grid_crops`.
+    An image larger than the judged size gets the mean P(fake) of its :func:`grid_crops`. Where the detector doubts at
+    least half of them, the verdict is unsure and the reason says why; elsewhere the reason is missing.
 
     Args:
         paths: Image files, folders of images or patch sets.
@@ -99,30 +107,41 @@ def check_ending(path: Path | str) -> Path:
     return path
 
 
-def _files(path: Path) -> Iterator[tuple[str, Path]]:
-    """Name and place of each image; a name never holds more of the path than the folder that was given."""
+def _files(path: Path) -> Iterator[_Image]:
+    """Each image; a name never holds more of the path than the folder that was given."""
     patches = PatchSet.open(path)
-    for file in patches.table["file"]:
-        yield (str(file) if path.is_file() else f"{path.resolve().name}/{file}"), patches.root / str(file)
+    for file, mpp in zip(patches.table["file"], patches.table["mpp"], strict=True):
+        name = str(file) if path.is_file() else f"{path.resolve().name}/{file}"
+        yield _Image(name, patches.root / str(file), None if pd.isna(mpp) else float(mpp))
 
 
-def _score_chunk(files: Sequence[tuple[str, Path]], judges: Sequence[Detector]) -> pd.DataFrame:
-    images = [read_image(place, name) for name, place in files]
-    names = [name for name, _ in files]
+def _score_chunk(files: Sequence[_Image], judges: Sequence[Detector]) -> pd.DataFrame:
+    images = [read_image(file.place, file.name) for file in files]
+    names = [file.name for file in files]
     columns = []
     for label, judge in zip(_labels(judges), judges, strict=True):
-        scores = _image_scores(images, names, judge)
-        verdicts = judge.verdicts(scores)
-        columns.append(pd.DataFrame({"file": names, "detector": label, "score": scores, "verdict": verdicts}))
+        crops = [grid_crops(image, judge.patch_px, name) for image, name in zip(images, names, strict=True)]
+        scores = _means(judge.score(np.concatenate(crops)), crops)
+        reasons = [_reason(judge, part, file.mpp) for part, file in zip(crops, files, strict=True)]
+        columns.append(
+            pd.DataFrame({
+                "file": names, "detector": label, "score": scores, "verdict": judge.verdicts(scores, doubtful=reasons),
+                "reason": pd.array(reasons, dtype="string"),
+            })
+        )  # fmt: skip
     whole = pd.concat(columns, keys=range(len(columns)))
     return whole.sort_index(level=1, kind="stable", sort_remaining=False).reset_index(drop=True)
 
 
-def _image_scores(images: Sequence[Pixels], names: Sequence[str], judge: Detector) -> npt.NDArray[np.float32]:
-    crops = [grid_crops(image, judge.patch_px, name) for image, name in zip(images, names, strict=True)]
-    scores = judge.score(np.concatenate(crops))
-    ends = np.cumsum([len(c) for c in crops])[:-1]
+def _means(scores: npt.NDArray[np.float32], crops: Sequence[Pixels]) -> npt.NDArray[np.float32]:
+    ends = np.cumsum([len(part) for part in crops])[:-1]
     return np.array([part.mean() for part in np.split(scores, ends)], dtype=np.float32)
+
+
+def _reason(judge: Detector, crops: Pixels, mpp: float | None) -> str | None:
+    """The first reason to doubt an image, if the detector doubts at least half of its crops."""
+    found = [reason for reason in judge.reasons_to_doubt(crops, mpp) if reason is not None]
+    return found[0] if found and 2 * len(found) >= len(crops) else None
 
 
 def _labels(judges: Sequence[Detector]) -> list[str]:

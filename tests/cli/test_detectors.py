@@ -35,11 +35,11 @@ def here(tmp_path_factory):
     return base
 
 
-def test_scores_are_written_with_exactly_four_columns(here, tmp_path):
+def test_scores_are_written_with_the_four_columns_of_old_first_and_the_reason_last(here, tmp_path):
     done = run("score", here / "real", here / "gan", "--detector", here / "trained", "--out", tmp_path / "scores.csv")
     assert done.exit_code == 0, done.output
     table = pd.read_csv(tmp_path / "scores.csv")
-    assert list(table.columns) == ["file", "detector", "score", "verdict"]
+    assert list(table.columns) == ["file", "detector", "score", "verdict", "reason"]
     assert len(table) == 40
     assert set(table["verdict"]) <= {"real", "fake", "unsure"}
     assert table["score"][:20].max() < table["score"][20:].min()

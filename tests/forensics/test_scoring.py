@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from histoforensics.forensics.freezing import freeze
 from histoforensics.forensics.radial import RadialDetector
 from histoforensics.forensics.scoring import check_ending, grid_crops, score_images, write_scores
 from histoforensics.slides import ConfigError, DetectorError, PatchError, PatchSet, PatchSetWriter
@@ -48,7 +49,7 @@ def test_smaller_image_is_refused_by_name():
 
 def test_rows_are_images_in_order_with_the_mean_score_of_their_crops(detector, folder):
     scores = score_images([folder], detector)
-    assert list(scores.columns) == ["file", "detector", "score", "verdict"]
+    assert list(scores.columns) == ["file", "detector", "score", "verdict", "reason"]
     assert scores["file"].tolist() == ["tissue/a.png", "tissue/b.png", "tissue/sub/TCGA-AA.01.x.png"]
     crops = grid_crops(np.asarray(Image.open(folder / "a.png")), 32)
     assert len(crops) == 4
@@ -88,7 +89,7 @@ def test_table_is_written_by_the_files_ending(detector, folder, tmp_path, name):
     scores = score_images([folder], detector)
     path = write_scores(scores, tmp_path / "deep" / name)
     back = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    assert list(back.columns) == ["file", "detector", "score", "verdict"]
+    assert list(back.columns) == ["file", "detector", "score", "verdict", "reason"]
     assert back["file"].tolist() == scores["file"].tolist()
     np.testing.assert_allclose(back["score"], scores["score"], rtol=1e-6)
     assert [p.name for p in path.parent.iterdir()] == [name]
@@ -105,3 +106,23 @@ def test_other_endings_and_missing_things_are_refused(detector, tmp_path, folder
         score_images([], detector)
     with pytest.raises(DetectorError, match="radial-lr: no thresholds yet"):
         score_images([folder], RadialDetector(32))
+
+
+def test_doubted_images_are_unsure_with_a_reason_and_others_have_none(blurred_noise, tmp_path):
+    pixels, labels = blurred_noise(30, 32, seed=1)
+    judge = RadialDetector.fit(pixels, labels, seed=0)
+    more, _ = blurred_noise(30, 32, seed=2)
+    freeze(judge, more[:30], more[30:])
+    with PatchSetWriter(tmp_path / "set") as writer:
+        writer.add(more[0], label="real", source_slide="a")
+        writer.add(np.full((64, 64, 3), 180, np.uint8), label="real", source_slide="b")
+        half = np.full((32, 64, 3), 180, np.uint8)
+        writer.add(np.concatenate([half[:, :32], more[1]], axis=1), label="real", source_slide="c")
+    scores = score_images([tmp_path / "set"], judge)
+    assert pd.isna(scores["reason"][0])
+    assert scores["verdict"][0] == judge.verdicts(scores["score"].to_numpy())[0]
+    assert scores["verdict"][1] == scores["verdict"][2] == "unsure"
+    assert scores["reason"][1].startswith("blurrier than anything calibrated on")
+    assert scores["reason"][2] == scores["reason"][1]
+    back = pd.read_csv(write_scores(scores, tmp_path / "scores.csv"))
+    assert pd.isna(back["reason"][0])
