@@ -220,6 +220,15 @@ def older_generations(description: str, last: JpegGeneration) -> tuple[tuple[Jpe
     return tuple(reversed(found)), ()
 
 
+def compression_records(description: str) -> list[str]:
+    """The records of an Aperio ImageDescription that tell of compressions, newest first, without anything else in it.
+
+    >>> compression_records("Aperio v1 2220x2967 [0,0 20x29] (240x240) JPEG/RGB Q=30|User = Me")
+    ['2220x2967 [0,0 20x29] (240x240) JPEG/RGB Q=30']
+    """
+    return [match.group(0) for match in _RECORD.finditer(description)]
+
+
 def _unreplayable(newest: dict[str, Any], newer: dict[str, Any], older: dict[str, Any], last: JpegGeneration) -> str:
     """Why a generation cannot be placed or rebuilt; empty if it can."""
     written = (older["cropw"], older["croph"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +18,10 @@ from .errors import ConfigError
 UNCOMPRESSED, JPEG = 1, 7
 PHOTOMETRIC = {"rgb": 2, "ycbcr": 6}
 
-_ASCII, _SHORT, _LONG = 2, 3, 4
-_FORMATS = {_ASCII: "s", _SHORT: "H", _LONG: "I"}
+_ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 2, 3, 4, 5, 7
+_FORMATS = {_SHORT: "H", _LONG: "I", _RATIONAL: "I"}
+_CENTIMETRE = 3
+_UM_PER_CM = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,9 @@ class Page:
         photometric: "rgb" or "ycbcr".
         description: ImageDescription, ASCII.
         subsampling: Chroma sampling that tag 530 states for YCbCr.
+        mpp: Micrometres per pixel, which the resolution tags state; ``None`` leaves them out.
+        jpeg_tables: The tables-only stream that abbreviated JPEG segments share; empty if each has its own.
+        is_reduced: Whether the page is the first one again, smaller: a level of a pyramid.
     """
 
     width: int
@@ -47,6 +53,9 @@ class Page:
     photometric: str = "rgb"
     description: str = ""
     subsampling: tuple[int, int] = (1, 1)
+    mpp: float | None = None
+    jpeg_tables: bytes = b""
+    is_reduced: bool = False
 
 
 def write_tiff(path: Path | str, pages: Sequence[Page]) -> Path:
@@ -71,7 +80,7 @@ def _write_page(file: BinaryIO, page: Page, link: int) -> int:
     start = _align(file)
     file.write(struct.pack("<H", len(entries)))
     file.writelines(
-        struct.pack("<HHI", tag, kind, len(content)) + value
+        struct.pack("<HHI", tag, kind, len(content) // (2 if kind == _RATIONAL else 1)) + value
         for (tag, kind, content), value in zip(entries, values, strict=True)
     )
     end = file.tell()
@@ -96,14 +105,20 @@ def _write_segments(file: BinaryIO, segments: Iterable[bytes]) -> tuple[list[int
 
 def _tags(page: Page, offsets: Sequence[int], sizes: Sequence[int]) -> list[tuple[int, int, Sequence[int] | bytes]]:
     tags: list[tuple[int, int, Sequence[int] | bytes]] = [
-        (254, _LONG, [0]), (256, _LONG, [page.width]), (257, _LONG, [page.height]), (258, _SHORT, [8, 8, 8]),
-        (259, _SHORT, [page.compression]), (262, _SHORT, [PHOTOMETRIC[page.photometric]]),
+        (254, _LONG, [int(page.is_reduced)]), (256, _LONG, [page.width]), (257, _LONG, [page.height]),
+        (258, _SHORT, [8, 8, 8]), (259, _SHORT, [page.compression]), (262, _SHORT, [PHOTOMETRIC[page.photometric]]),
         (277, _SHORT, [3]), (284, _SHORT, [1]),
     ]  # fmt: skip
     if page.description:
         tags.append((270, _ASCII, page.description.encode("ascii", "replace") + b"\0"))
     if page.photometric == "ycbcr":
         tags.append((530, _SHORT, page.subsampling))
+    if page.mpp is not None:
+        resolution = Fraction(_UM_PER_CM / page.mpp).limit_denominator(max(1, int(2**32 * page.mpp / _UM_PER_CM) - 1))
+        ratio = [resolution.numerator, resolution.denominator]
+        tags += [(282, _RATIONAL, ratio), (283, _RATIONAL, ratio), (296, _SHORT, [_CENTIMETRE])]
+    if page.jpeg_tables:
+        tags.append((347, _UNDEFINED, page.jpeg_tables))
     if page.tile_px is None:
         return [*tags, (273, _LONG, offsets), (278, _LONG, [page.rows_per_strip]), (279, _LONG, sizes)]
     return [
