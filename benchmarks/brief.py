@@ -1,4 +1,4 @@
-"""Generators trained on the spot: one process and one thread each, side by side, for a given time.
+"""Generators trained on the spot, on a CPU side by side: one process and one thread each.
 
 Their networks are so small that a second thread costs more than it brings: one trained at 24 images/s on one thread and
 at 2 on two.
@@ -30,11 +30,12 @@ PUBLISHED_KIMG = {"stylegan": 25_000.0, "stylegan2": 25_000.0, "pathologygan": 3
 def train_generators(
     config: BenchmarkConfig, tissue: Tissue, home: Path, narrate: Narrator
 ) -> dict[str, LoadedGenerator]:
-    """Title to generator, for every family of the run; what is finished under ``home`` is used again."""
+    """Title to generator trained here, for every family of the run; what is finished under ``home`` is used again."""
     missing = [family for family in config.families if not _is_trained(config, family, tissue, home)]
     if missing:
         names = ", ".join(TITLES[family] for family in missing)
-        with narrate(f"Training {names} for {config.generator_seconds:.0f} s") as progress:
+        seconds = config.training_seconds
+        with narrate(f"Training {names}" + (f" for {seconds:.0f} s" if seconds else "")) as progress:
             _side_by_side(config, missing, home, progress)
     return {TITLES[family]: load_generator(home / family, config.device) for family in config.families}
 
@@ -50,21 +51,23 @@ def _train_one(config: BenchmarkConfig, family: str, home: Path) -> None:
     settings, data = _settings(config, family, tissue)
 
     def make(folder: Path) -> None:
-        fit(data, settings, folder, budget_seconds=config.generator_seconds, device=config.device)
+        fit(data, settings, folder, budget_seconds=config.training_seconds, device=config.device)
 
     stage(home / family, _fields(config, settings, data.to_json()), make)
 
 
 def _side_by_side(config: BenchmarkConfig, families: Sequence[str], home: Path, progress: Any) -> None:
-    began, total = time.monotonic(), round(config.generator_seconds)
+    began, total = time.monotonic(), round(config.training_seconds or 0)
     home.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(len(families), mp_context=multiprocessing.get_context("spawn")) as pool:
+    workers = len(families) if config.device == "cpu" else 1  # a GPU's memory is for one
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         pending = {pool.submit(train_one, config, family, home) for family in families}
         while pending:
             done, pending = wait(pending, timeout=1.0, return_when="FIRST_EXCEPTION")
             for one in done:
                 one.result()
-            progress(min(round(time.monotonic() - began), total), total, "s")
+            passed = round(time.monotonic() - began)
+            progress(min(passed, total), total, f"{passed} s")
 
 
 def _is_trained(config: BenchmarkConfig, family: str, tissue: Tissue, home: Path) -> bool:
@@ -74,11 +77,12 @@ def _is_trained(config: BenchmarkConfig, family: str, tissue: Tissue, home: Path
 
 def _settings(config: BenchmarkConfig, family: str, tissue: Tissue) -> tuple[TrainConfig, Any]:
     px = least_resolution(COMPACT_PX[family], tissue.patch_px)
-    return preset(family, "compact", resolution=px, seed=config.seed), tissue.crop_source(px)
+    changes = {} if config.generator_kimg is None else {"kimg": config.generator_kimg}
+    return preset(family, config.generator_preset, resolution=px, seed=config.seed, **changes), tissue.crop_source(px)
 
 
 def _fields(config: BenchmarkConfig, settings: TrainConfig, data: dict[str, Any]) -> dict[str, Any]:
-    return {"data": data, "config": settings.to_json(), "seconds": config.generator_seconds}
+    return {"data": data, "config": settings.to_json(), "seconds": config.training_seconds}
 
 
 def least_resolution(compact_px: int, patch_px: int) -> int:

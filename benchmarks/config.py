@@ -5,28 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from histoforensics.forensics import CONTROLS, DETECTORS
 from histoforensics.forensics.training import check_device
-from histoforensics.generators import FAMILIES
+from histoforensics.generators import FAMILIES, Preset
 from histoforensics.slides import require
 
 DEFAULT_DETECTORS = ("radial-lr", "dct-ridge", "wht-lr", "npr", "resnet")  # what minutes on two cores can train
+BRIEF_SECONDS = 240.0  # of training a compact generator
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """One run of `histoforensics benchmark`. Without arguments: the sample slide and three GANs trained on the spot."""
+    """One run of `histoforensics benchmark`. Without arguments: the sample slide and the shipped generators."""
 
+    title: str = ""  # of the study
     real: tuple[Path, ...] = ()  # slides or folders of images; none: the sample slide
     fake: Mapping[str, Path] = field(
         default_factory=dict
-    )  # name -> folder of images or checkpoint; none: train on `real`
+    )  # name -> folder of images or checkpoint; none: the three families below
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
-    families: tuple[str, ...] = tuple(FAMILIES)  # trained where no fakes are given
+    families: tuple[str, ...] = tuple(FAMILIES)  # where no fakes are given
+    train_generators: bool = True  # on `real`, in this run; else the shipped ones
     patch_px: int | None = None  # the judged size; None: 112 on a slide, else the largest that all images have
     mpp: float | None = None  # of slides that do not say
-    generator_seconds: float = 240.0  # of training, side by side
+    generator_preset: Preset = "compact"
+    generator_seconds: float | None = None  # of training; None: 240 for compact ones, else until `generator_kimg`
+    generator_kimg: float | None = None  # thousands of images to train on; None: the preset's
+    exam_size: int = 30  # real patches of the exam, and as many fakes, where there are so many
     cnn_seconds: float = 18.0  # of each training of a CNN detector
     same_source: bool = False  # the user's word that the given fakes were made from the given tissue
     threads: int = 1  # of the numerical libraries; for models this small more cost time (`threads`)
@@ -40,8 +47,25 @@ class BenchmarkConfig:
         for name in self.fake:
             ok = bool(name) and name not in {*DETECTORS, *CONTROLS, "real"} and "/" not in name
             require(ok, "the name of a set of fakes", "a word of its own without a slash", name)
-        require(self.generator_seconds > 0, "generator_seconds", "above 0", self.generator_seconds)
+        for name in self.families:
+            require(name in FAMILIES, "family", f"one of {', '.join(FAMILIES)}", name)
+        require(
+            self.generator_preset in get_args(Preset),
+            "preset",
+            f"one of {', '.join(get_args(Preset))}",
+            self.generator_preset,
+        )
+        for name in ("generator_seconds", "generator_kimg"):
+            value = getattr(self, name)
+            require(value is None or value > 0, name, "above 0", value)
+        require(self.exam_size >= 1, "exam_size", "1 or more", self.exam_size)
         require(self.cnn_seconds > 0, "cnn_seconds", "above 0", self.cnn_seconds)
         require(self.threads >= 1, "threads", "1 or more", self.threads)
         check_device(self.device)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
+
+    @property
+    def training_seconds(self) -> float | None:
+        """How long each generator trains; None: until it has seen its images."""
+        is_brief = self.generator_preset == "compact" and self.generator_kimg is None
+        return BRIEF_SECONDS if self.generator_seconds is None and is_brief else self.generator_seconds

@@ -22,10 +22,10 @@ from typing import Any
 
 from histoforensics.forensics import CONTROLS
 from histoforensics.forensics.placebo import Placebo
-from histoforensics.generators import LoadedGenerator, sample_patchset
+from histoforensics.generators import LoadedGenerator, load_generator, sample_patchset
 from histoforensics.slides import PatchSet, Progress, run_card
 
-from .brief import PUBLISHED_KIMG, train_generators
+from .brief import PUBLISHED_KIMG, TITLES, train_generators
 from .config import BenchmarkConfig
 from .exam import Exam, Marks, exam_size
 from .examiner import build_exam
@@ -40,8 +40,6 @@ from .results import GeneratorFacts, assemble, exam_scores, write_results
 from .sources import Fakes, open_fakes, open_tissue
 from .stages import digest, stage
 from .threads import limited_threads
-
-PUBLISHED_N_REAL = 30  # of the exam of 2020, beside as many fakes
 
 
 def _nothing(done: int, total: int, note: str = "") -> None:
@@ -82,7 +80,7 @@ class _Benchmark:
 
     def run(self) -> dict[str, Any]:
         self.out.mkdir(parents=True, exist_ok=True)
-        generators: dict[str, Fakes] = self.given or {**self._trained()}
+        generators: dict[str, Fakes] = self.given or {**self._made()}
         folders = {name: self._sample(name, source) for name, source in generators.items()}
         matched, raw = self._material(folders, matched=True), self._material(folders, matched=False)
         homes = (self.out / "detectors", self.work / "detectors")
@@ -121,8 +119,11 @@ class _Benchmark:
 
     # -- generators and fakes -------------------------------------------------------------------------------------
 
-    def _trained(self) -> dict[str, LoadedGenerator]:
-        return train_generators(self.config, self.tissue, self.work / "generators", self.narrate)
+    def _made(self) -> dict[str, LoadedGenerator]:
+        config = self.config
+        if config.train_generators:
+            return train_generators(config, self.tissue, self.work / "generators", self.narrate)
+        return {TITLES[family]: load_generator(family, config.device) for family in config.families}
 
     def _sample(self, name: str, source: Fakes) -> PatchSet:
         if isinstance(source, PatchSet):
@@ -191,7 +192,7 @@ class _Benchmark:
 
     def _exam(self, material: Material) -> Exam:
         reals, fakes = material.real[EXAM_REALS], {name: roles["exam"] for name, roles in material.fakes.items()}
-        n_real, each = exam_size(len(fakes), len(reals), target=PUBLISHED_N_REAL)
+        n_real, each = exam_size(len(fakes), len(reals), target=self.config.exam_size)
 
         def make(folder: Path) -> None:
             with self.narrate("Matching the exam's patches"):
@@ -211,9 +212,9 @@ class _Benchmark:
     def _generator_facts(self, name: str, source: Fakes) -> GeneratorFacts:
         if isinstance(source, PatchSet):
             return GeneratorFacts(source="given as a folder of patches")
-        trained_here = name not in self.given
+        made = "trained in this run" if self.config.train_generators else "shipped with the tool"
         return GeneratorFacts(
-            source="trained in this run" if trained_here else "given as a checkpoint",
+            source="given as a checkpoint" if name in self.given else made,
             resolution_px=source.config.resolution,
             seconds=source.card.get("seconds"),
             kimg=_kimg(source.card.get("images")),

@@ -51,7 +51,9 @@ class Interval(Protocol):
 class GeneratorFacts:
     """What a report tells of one generator; None where it is not known, as for a folder of fakes."""
 
-    source: str  # "trained in this run", "given as a checkpoint", "given as a folder of patches"
+    source: (
+        str  # "shipped with the tool", "trained in this run", "given as a checkpoint", "given as a folder of patches"
+    )
     resolution_px: int | None = None
     seconds: float | None = None  # of training
     kimg: float | None = None  # thousands of real images shown

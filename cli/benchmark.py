@@ -12,59 +12,82 @@ from histoforensics.slides import ConfigError
 from .console import out as console
 from .console import progress
 
+RESULTS = Path("results")
+
 
 def benchmark(
+    study: Annotated[
+        str | None, typer.Argument(help="TOML file of a study, or the name of a shipped one (default: sample-slide).")
+    ] = None,
     real: Annotated[
         list[Path] | None, typer.Option(help="Slide or folder of real images; repeatable. Default: the sample slide.")
     ] = None,
     fake: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=FOLDER_OR_CHECKPOINT of generated images; repeatable. Default: train three GANs."),
+        typer.Option(help="NAME=FOLDER_OR_CHECKPOINT of fakes; repeatable. Default: the three shipped generators."),
+    ] = None,
+    train_generators: Annotated[
+        bool | None,
+        typer.Option("--train-generators/--shipped-generators", help="Train the three GANs on the real tissue first."),
     ] = None,
     detector: Annotated[
         list[str] | None, typer.Option(help="Detector to judge; repeatable. Default: five that train in minutes.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the report; a second run uses what is still valid.")] = Path(
-        "results/benchmark"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the report, where a second run goes on (default: results/benchmark, or the study's name)."
+        ),
+    ] = None,
     patch_px: Annotated[int | None, typer.Option(help="Judged size, px; default 112 on a slide.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of slides that do not say.")] = None,
-    generator_seconds: Annotated[float, typer.Option(help="Training time of the GANs, s.")] = 240.0,
-    cnn_seconds: Annotated[float, typer.Option(help="Longest training of each CNN detector, s.")] = 18.0,
+    generator_seconds: Annotated[
+        float | None, typer.Option(help="Training time of each GAN, s; default 240 (compact).")
+    ] = None,
+    cnn_seconds: Annotated[float | None, typer.Option(help="Longest training of each CNN detector, s.")] = None,
     same_source: Annotated[
-        bool, typer.Option("--same-source", help="Your word that the given fakes were made from the given tissue.")
-    ] = False,
+        bool | None,
+        typer.Option("--same-source", help="Your word that the given fakes were made from the given tissue."),
+    ] = None,
     threads: Annotated[
-        int, typer.Option(help="Of the numerical libraries; more than 1 pays for large models only.")
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Of every random draw; the split of the tissue does not depend on it.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+        int | None, typer.Option(help="Of the numerical libraries; more than 1 pays for large models only.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of every random draw; the split of the tissue does not depend on it.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
 ) -> None:
     """Judge real and generated tissue with detectors, beside the published pathologist.
 
-    Without arguments: a real slide (CC0, fetched once), three GANs trained briefly on some of its blocks, detectors
-    trained on others' fakes, an exam of 30 real and 30 fake patches, and a report.
+    Without arguments: a real slide (CC0, fetched once), fakes of three GANs that learned from some of its blocks,
+    detectors trained on others, an exam of 30 real and 30 fake patches, and a report. A study says all of this in one
+    file; options given here come before it.
 
     Example: histoforensics benchmark
 
-    Example: histoforensics benchmark --real slide.svs --fake StyleGAN2=fakes/ --same-source --out results/mine
-    """
-    from histoforensics.benchmarks.config import DEFAULT_DETECTORS, BenchmarkConfig
-    from histoforensics.benchmarks.pipeline import run_benchmark
+    Example: histoforensics benchmark --real slide.svs --train-generators --out results/mine
 
-    config = BenchmarkConfig(
-        real=tuple(real or ()),
-        fake=dict(_named(text) for text in fake or ()),
-        detectors=tuple(detector or DEFAULT_DETECTORS),
-        patch_px=patch_px,
-        mpp=mpp,
-        generator_seconds=generator_seconds,
-        cnn_seconds=cnn_seconds,
-        same_source=same_source,
-        threads=threads,
-        seed=seed,
-        device=device,
-    )
+    Example: histoforensics benchmark --real slide.svs --fake StyleGAN2=fakes/ --same-source
+    """
+    from histoforensics.benchmarks.pipeline import run_benchmark
+    from histoforensics.benchmarks.studyfile import DEFAULT, read_study
+
+    given = {
+        "real": tuple(real) if real else None,
+        "fake": dict(_named(text) for text in fake) if fake else None,
+        "train_generators": train_generators,
+        "detectors": tuple(detector) if detector else None,
+        "patch_px": patch_px,
+        "mpp": mpp,
+        "generator_seconds": generator_seconds,
+        "cnn_seconds": cnn_seconds,
+        "same_source": same_source,
+        "threads": threads,
+        "seed": seed,
+        "device": device,
+    }
+    config = read_study(study or DEFAULT, **{name: value for name, value in given.items() if value is not None})
+    out = out or RESULTS / ("benchmark" if study is None else Path(study).stem)
     results = run_benchmark(config, out, narrate=progress)
     console.print(results["answer"]["headline"], soft_wrap=True, markup=False)
     console.print(f"Report: {out / 'report.html'}", soft_wrap=True, markup=False)
