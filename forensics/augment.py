@@ -1,8 +1,8 @@
 """Augmentation of patches, applied alike to real and fake ones, so that a detector learns synthesis and not a codec.
 
 Every operation is a pure function on uint8 RGB patches ``(n, h, w, 3)`` with one strength a patch, and keeps shape and
-dtype. :func:`augment` draws the strengths and calls them in the order of an image's life: turned, stained, blurred,
-noisy, compressed. It never sees a label, so it cannot treat the classes differently.
+dtype. :func:`augment` draws the strengths and calls them in the order of an image's life: turned, stained, resized,
+blurred, noisy, compressed. It never sees a label, so it cannot treat the classes differently.
 
 References: Wang et al. 2020, arXiv:1912.11035 (blur, then JPEG 30-100); Ruifrok & Johnston 2001 (stain vectors); Tellez
 et al. 2019, arXiv:1902.06543 (stain jitter in optical density).
@@ -11,6 +11,7 @@ et al. 2019, arXiv:1902.06543 (stain jitter in optical density).
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 DIHEDRAL = 8  # elements of the square's symmetry group
 JPEG_GRID = 16  # px: one 4:2:0 block row, so every grid phase is one of 16
+RESAMPLINGS = (Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 # Optical density of haematoxylin, eosin and a residual (rows) in R, G, B (columns); Ruifrok & Johnston 2001, table 1.
 STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
@@ -42,14 +44,18 @@ class Augmentation:
     stain: float = 0.5  # probability
     stain_gain: float = 0.1  # each stain's density is scaled by 1 -/+ this at most
     stain_shift: float = 0.02  # and shifted by this much optical density at most
+    resize: float = 0.0  # probability; off by default: it blurs the one cue that a fit of seconds has
+    resize_factor: tuple[float, float] = (0.7, 1.4)  # drawn evenly in its logarithm
     dihedral: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("jpeg", "blur", "noise", "stain"):
+        for name in ("jpeg", "blur", "noise", "stain", "resize"):
             value = getattr(self, name)
             require(0 <= value <= 1, name, "a probability from 0 to 1", value)
         low, high = self.jpeg_quality
         require(1 <= low <= high <= 100, "jpeg_quality", "two qualities from 1 to 100, rising", self.jpeg_quality)
+        small, large = self.resize_factor
+        require(0.1 <= small <= large <= 10, "resize_factor", "two factors from 0.1 to 10, rising", self.resize_factor)
         for name in ("blur_sigma_px", "noise_sigma", "stain_gain", "stain_shift"):
             value = getattr(self, name)
             require(value >= 0, name, "at least 0", value)
@@ -59,7 +65,7 @@ GENTLE = Augmentation(jpeg=0.15, blur=0.1, noise=0.1, stain=0.3)  # for training
 
 
 def augment(pixels: Pixels, rng: np.random.Generator, recipe: Augmentation | None = None) -> Pixels:
-    """Patches after a random life: turned, stain-shifted, blurred, noisy, JPEG-compressed at a random grid phase.
+    """Patches after a random life: turned, stain-shifted, resized, blurred, noisy, in JPEG at a random grid phase.
 
     Args:
         pixels: uint8 (n, h, w, 3), square.
@@ -80,7 +86,14 @@ def augment(pixels: Pixels, rng: np.random.Generator, recipe: Augmentation | Non
     sigma = rng.uniform(0, recipe.noise_sigma, n)
     quality = rng.integers(recipe.jpeg_quality[0], recipe.jpeg_quality[1] + 1, n)
     phase = rng.integers(0, JPEG_GRID, (n, 2))
+    if recipe.resize:  # drawn last and only here, so that a recipe without it draws as it always did
+        resized = rng.random(n) < recipe.resize
+        low, high = (math.log(factor) for factor in recipe.resize_factor)
+        factor = np.exp(rng.uniform(low, high, n))
+        resampling = rng.integers(0, len(RESAMPLINGS), n)
     out[stained] = stain_jitter(out[stained], gain[stained], shift[stained])
+    if recipe.resize:
+        out[resized] = resize(out[resized], factor[resized], resampling[resized])
     out[blurred] = blur(out[blurred], sigma_px[blurred])
     out[noisy] = add_noise(out[noisy], sigma[noisy], rng)
     out[coded] = jpeg(out[coded], quality[coded], phase[coded])
@@ -119,6 +132,29 @@ def _jpeg_one(patch: Pixels, quality: int, top: int, left: int, subsampling: str
     Image.fromarray(padded).save(stream, "JPEG", quality=quality, subsampling=subsampling)
     decoded = np.asarray(Image.open(stream).convert("RGB"))
     return decoded[top : top + h, left : left + w]
+
+
+def resize(pixels: Pixels, factor: npt.ArrayLike, resampling: npt.ArrayLike = 0) -> Pixels:
+    """Patches resized by ``factor`` in the size they had: what is too much is cut off, what is missing mirrored.
+
+    Args:
+        pixels: uint8 (n, h, w, 3).
+        factor: 0.1 to 10, one for all or one a patch (n,); above 1 enlarges. 1 changes nothing.
+        resampling: 0 bilinear, 1 bicubic or 2 Lanczos, one for all or one a patch (n,); antialiased where it shrinks.
+    """
+    pixels = check_patches(pixels)
+    factors = np.broadcast_to(np.asarray(factor, dtype=float), (len(pixels),))
+    kinds = np.broadcast_to(np.asarray(resampling, dtype=int), (len(pixels),))
+    require(bool(np.all((factors >= 0.1) & (factors <= 10))), "factor", "from 0.1 to 10", factors.tolist()[:8])
+    require(bool(np.all((kinds >= 0) & (kinds < len(RESAMPLINGS)))), "resampling", "0, 1 or 2", kinds.tolist()[:8])
+    out = np.empty_like(pixels)
+    for i, patch in enumerate(pixels):
+        height, width = (max(1, round(size * factors[i])) for size in patch.shape[:2])
+        new = np.asarray(Image.fromarray(patch).resize((width, height), RESAMPLINGS[kinds[i]]))[: len(patch)]
+        new = new[:, : patch.shape[1]]
+        missing = [(0, patch.shape[axis] - new.shape[axis]) for axis in (0, 1)]
+        out[i] = np.pad(new, (*missing, (0, 0)), mode="symmetric")
+    return out
 
 
 def blur(pixels: Pixels, sigma_px: npt.ArrayLike) -> Pixels:

@@ -12,6 +12,7 @@ import copy
 import math
 import time
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, Self, assert_never
@@ -102,6 +103,11 @@ class CnnDetector(Detector):
     def images(self, pixels: Tensor) -> Tensor:
         """What the network sees: float32 (n, 3, h, w) of uint8 (n, h, w, 3)."""
 
+    def place_logits(self, pixels: Tensor) -> Tensor:
+        """What the loss is put on: logits (n, places) of uint8 (n, h, w, 3); one place, the whole patch, by default."""
+        logits: Tensor = self(pixels)
+        return logits[:, None]
+
     @classmethod
     def fit(
         cls,
@@ -135,6 +141,7 @@ class CnnDetector(Detector):
             seed=seed,
             budget_seconds=budget_seconds,
             progress=progress,
+            judged=detector.place_logits,
         )
         detector.card = replace(detector.card, run={"training": detector.training_report.to_json()})
         return detector.eval()
@@ -150,6 +157,7 @@ def fit_network(
     seed: int,
     budget_seconds: float | None = None,
     progress: Progress | None = None,
+    judged: Callable[[Tensor], Tensor] | None = None,
 ) -> TrainingReport:
     """Train ``network`` (uint8 (n, h, w, 3) in, logits (n,) out) in place; it ends with the weights of its best check.
 
@@ -162,6 +170,7 @@ def fit_network(
         seed: Of the split, the batches and the augmentation.
         budget_seconds: The whole training's wall clock, checks included.
         progress: Told after each check.
+        judged: What the loss is put on, logits (n, places) of uint8 patches; ``network`` itself if None.
     """
     start = time.monotonic()
     rng = np.random.default_rng(seed)
@@ -181,7 +190,7 @@ def fit_network(
             rows = next(batches)
             crops = augment(random_crops(pixels, rows, recipe.crop_px, rng), rng, recipe.augmentation)
             rate = recipe.learning_rate * one_cycle(step / planned, recipe.warmup)
-            _step(network, optimizer, crops, labels[rows], rate, _precision(recipe.precision, device))
+            _step(network, judged or network, optimizer, crops, labels[rows], rate, recipe.precision)
             step += 1
         checks.append(_check(network, pixels[validation], labels[validation], step, recipe, device))
         if checks[-1].loss < best.loss:
@@ -214,14 +223,21 @@ def fit_network(
 
 
 def _step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, crops: Pixels, labels: Labels, rate: float, dtype: torch.dtype
+    network: nn.Module,
+    judged: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    crops: Pixels,
+    labels: Labels,
+    rate: float,
+    precision: Precision,
 ) -> None:
     device = next(network.parameters()).device
     for group in optimizer.param_groups:
         group["lr"] = rate
-    with _autocast(device, dtype):
-        logits = network(torch.from_numpy(crops).to(device))
-    targets = torch.from_numpy(labels.astype(np.float32)).to(device)
+    with _autocast(device, _precision(precision, device)):
+        logits = judged(torch.from_numpy(crops).to(device))
+    each = torch.from_numpy(labels.astype(np.float32)).to(device)
+    targets = each.view(-1, *[1] * (logits.ndim - 1)).expand_as(logits)
     loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), targets)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -55,6 +55,11 @@ class LinearDetector(Detector):
     def features(self, pixels: Tensor) -> Tensor:
         """What the regression sees: float32 (n, d) of uint8 patches (n, h, w, 3)."""
 
+    @classmethod
+    def build(cls, patch_px: int, **options: Any) -> Self:
+        """A detector for patches of that size that has not been fitted."""
+        return cls(patch_px, **options)
+
     @abstractmethod
     def fold(self, model: LinearModel) -> None:
         """Put a fitted model into this module's buffers."""
@@ -88,12 +93,12 @@ class LinearDetector(Detector):
             recipe: Of the augmentation; the class's own if None.
             penalties: To choose from; the class's own if None.
             device: Where features are measured; the regression is fitted on the CPU.
-            options: Of the detector's constructor.
+            options: Of :meth:`build`.
         """
         check_training(pixels, labels, groups, cls.name)
         copies = cls.copies if copies is None else copies
         require(copies >= 0, "copies", "at least 0", copies)
-        detector = cls(pixels.shape[1], **options).to(device)
+        detector = cls.build(pixels.shape[1], **options).to(device)
         rng = np.random.default_rng(seed)
         if cls.most_rows is not None and len(labels) * (copies + 1) > cls.most_rows:
             rows = draw_rows(labels, cls.most_rows // (copies + 1), rng)

@@ -7,13 +7,16 @@ from pathlib import Path
 from histoforensics.slides import DetectorError
 
 from .controls import BlockinessControl, ColourControl, SlopeControl
+from .cooccurrence import CooccurrenceDetector
 from .dct import DCTDetector
 from .detector import Detector
+from .encoder import EncoderDetector
 from .npr import NprDetector
 from .radial import RadialDetector
 from .resnet import ResnetDetector
 from .store import CARD, read_detector
 from .wht import WHTDetector
+from .xception import XceptionDetector
 
 DETECTORS: dict[str, type[Detector]] = {
     RadialDetector.name: RadialDetector,
@@ -21,6 +24,9 @@ DETECTORS: dict[str, type[Detector]] = {
     WHTDetector.name: WHTDetector,
     NprDetector.name: NprDetector,
     ResnetDetector.name: ResnetDetector,
+    XceptionDetector.name: XceptionDetector,
+    EncoderDetector.name: EncoderDetector,
+    CooccurrenceDetector.name: CooccurrenceDetector,
 }
 CONTROLS: dict[str, type[Detector]] = {
     ColourControl.name: ColourControl,

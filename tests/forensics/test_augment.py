@@ -19,6 +19,7 @@ from histoforensics.forensics.augment import (
     check_patches,
     dihedral,
     jpeg,
+    resize,
     stain_jitter,
 )
 from histoforensics.slides.errors import ConfigError, PatchError
@@ -133,13 +134,25 @@ def test_augment_leaves_its_input_alone_and_with_nothing_chosen_changes_nothing(
     np.testing.assert_array_equal(patches, before)
 
 
-@pytest.mark.parametrize("name", ["jpeg", "blur", "noise", "stain"])
+@pytest.mark.parametrize("name", ["jpeg", "blur", "noise", "stain", "resize"])
 def test_each_probability_is_how_often_its_change_happens(name):
     grey = np.random.default_rng(0).integers(90, 160, (1, 32, 32, 3), dtype=np.uint8).repeat(400, axis=0)
     recipe = Augmentation(**{"jpeg": 0, "blur": 0, "noise": 0, "stain": 0, "dihedral": False} | {name: 0.4})
     changed = (augment(grey, np.random.default_rng(1), recipe) != grey).any((1, 2, 3)).mean()
     # binomial 3 sigma, and a blur or noise close to zero rounds away
     assert 0.4 - 0.075 - 0.12 < changed < 0.4 + 0.075
+
+
+def test_a_resized_patch_is_pillows_cut_or_mirrored_to_its_old_size(patches):
+    same, large, small = (resize(patches[:1], factor, 1)[0] for factor in (1, 2, 0.5))
+    size = len(same)
+    np.testing.assert_array_equal(same, patches[0])
+    image = Image.fromarray(patches[0])
+    bicubic = Image.Resampling.BICUBIC
+    np.testing.assert_array_equal(large, np.asarray(image.resize((2 * size, 2 * size), bicubic))[:size, :size])
+    half = np.asarray(image.resize((size // 2, size // 2), bicubic))
+    np.testing.assert_array_equal(small[: size // 2, : size // 2], half)
+    np.testing.assert_array_equal(small[: size // 2, size // 2 :], half[:, ::-1])
 
 
 def test_no_patches_give_no_patches():
@@ -168,6 +181,12 @@ def test_bad_strengths_are_named():
         dihedral(patch, 8)
     with pytest.raises(PatchError, match="square ones are wanted"):
         dihedral(np.zeros((1, 8, 16, 3), np.uint8), 0)
+    with pytest.raises(ConfigError, match=r"factor must be from 0\.1 to 10, got \[0\.0\]"):
+        resize(patch, 0)
+    with pytest.raises(ConfigError, match=r"resampling must be 0, 1 or 2, got \[3\]"):
+        resize(patch, 2, 3)
+    with pytest.raises(ConfigError, match=r"resize_factor must be two factors from 0\.1 to 10, rising, got \(2, 1\)"):
+        Augmentation(resize_factor=(2, 1))
     with pytest.raises(ConfigError, match="blur must be a probability from 0 to 1, got 2"):
         Augmentation(blur=2)
     with pytest.raises(ConfigError, match="jpeg_quality must be two qualities"):

@@ -9,9 +9,9 @@ import timm
 import torch
 
 from histoforensics.forensics import load_detector
-from histoforensics.forensics.resnet import ResnetDetector
+from histoforensics.forensics.resnet import ResnetDetector, keep_resolution
 from histoforensics.generators.lite0 import lite0_state
-from histoforensics.slides.errors import DetectorError
+from histoforensics.slides.errors import ConfigError, DetectorError
 
 PATCHES = np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
 
@@ -70,3 +70,24 @@ def test_a_saved_detector_scores_the_same_after_loading(tmp_path):
     assert isinstance(loaded, ResnetDetector)
     assert loaded.backbone == "regnetx_002"
     np.testing.assert_allclose(loaded.score(PATCHES), detector.score(PATCHES), rtol=1e-5)
+
+
+def test_a_stem_without_stride_sees_four_times_as_many_places_each_way(tmp_path):
+    with torch.inference_mode():
+        coarse, fine = (
+            ResnetDetector(48, stem_stride=stride).network.forward_features(torch.zeros(1, 3, 64, 64))
+            for stride in (2, 1)
+        )
+    assert coarse.shape[-2:] == (2, 2)
+    assert fine.shape[-2:] == (8, 8)
+    detector = ResnetDetector.build(48, stem_stride=1)
+    loaded = load_detector(detector.eval().save(tmp_path / "resnet"))
+    assert loaded.config()["stem_stride"] == 1
+    np.testing.assert_array_equal(loaded.logits(PATCHES), detector.logits(PATCHES))
+
+
+def test_a_stride_that_is_no_stride_and_a_stem_without_one_are_refused():
+    with pytest.raises(ConfigError, match="stem_stride must be 1 or 2, got 3"):
+        ResnetDetector(48, stem_stride=3)
+    with pytest.raises(DetectorError, match=r"^plain: no strided convolution in the stem"):
+        keep_resolution(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), "plain")
