@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from .agreement import cohen, fleiss, mcnemar
-from .confusion import TRUTHS, ConfusionTable, Counts
+from .agreement import cohen, fleiss, gwet
+from .comparisons import FEW_READERS, average_of_readers, mistakes, paired
+from .confusion import TRUTHS, VERDICTS, ConfusionTable, Counts
 from .exam import Marks
 from .human_marks import HumanMarks
+from .published import PUBLISHED_GROUPS
 from .readers import ALRASHEED_2020, Reader, ReaderKind, versus
-from .statistics import clopper_pearson, equivalence_p, holm, sensitivity, wilson
+from .sheet import Sheet, clustered_accuracy, confidence_auc, machine_sheet, person_sheet
+from .statistics import clopper_pearson, equivalence_p, sensitivity, wilson
 from .study import Study
 
 POOLED = (
@@ -24,6 +27,12 @@ MARGIN = 0.1  # what "no different from guessing" allows: an accuracy from 0.4 t
 def grade(study: Study, people: Sequence[HumanMarks], machines: Mapping[str, Marks]) -> dict[str, Any]:
     """Everything that grade.json holds; a person who has not finished is counted on what is answered.
 
+    Keys: ``exam``; ``readers`` (people, all people together, machines: counts, intervals, d', AUC); ``pooled_note``;
+    ``answered``; ``paired`` (each person against each machine); ``mistakes`` (every two readers: the same patches?);
+    ``average`` (the average of three people or more, and machines beside it), with fewer an ``average_note`` why not;
+    ``published`` (everybody against the pathologist of 2020, unpaired) and ``published_groups``; ``agreement``;
+    ``reasons``.
+
     Args:
         study: The exam.
         people: Who marked it, from `human_marks`; those without an answer are left out.
@@ -33,13 +42,22 @@ def grade(study: Study, people: Sequence[HumanMarks], machines: Mapping[str, Mar
     readers = [one.reader(study) for one in people]
     pooled = pool(readers) if len(readers) > 1 else None
     every = [*readers, *([pooled] if pooled else []), *(marks.reader for marks in machines.values())]
+    persons = [person_sheet(one) for one in people]
+    rivals = [machine_sheet(name, marks) for name, marks in machines.items()]
+    key = study.exam.key
+    average = average_of_readers(persons, rivals, key)
+    sheets = [*([one] for one in persons), *([persons] if pooled else []), *([one] for one in rivals)]
     return {
         "exam": {"digest": study.digest, "patches": len(study.exam), "title": study.settings.title},
-        "readers": [_graded(one) for one in every],
+        "readers": [_graded(one, given, study) for one, given in zip(every, sheets, strict=True)],
         "pooled_note": POOLED if pooled else None,
         "answered": {one.person.name: one.answered for one in people},
-        "paired": _paired(study, people, machines),
+        "paired": paired(persons, rivals, key),
+        "mistakes": mistakes([*persons, *rivals], key),
+        "average": average,
+        "average_note": FEW_READERS if average is None else None,
         "published": versus(every, ALRASHEED_2020),
+        "published_groups": [group.to_json() for group in PUBLISHED_GROUPS],
         "agreement": _agreement(people),
         "reasons": _reasons(study, people),
     }
@@ -57,11 +75,15 @@ def pool(readers: Sequence[Reader]) -> Reader:
     )
 
 
-def _graded(reader: Reader) -> dict[str, Any]:
+def _graded(reader: Reader, sheets: list[Sheet], study: Study) -> dict[str, Any]:
+    """One reader's row; several sheets are all people together, who have no one scale of confidence to rank by."""
     table = reader.table
     hits, fakes, rejections, reals = table.fake.fake, table.fake.total, table.real.real, table.real.total
     detection = sensitivity(hits, fakes, table.real.fake, reals) if fakes and reals else None
+    clustered = clustered_accuracy(sheets, study.exam.key)
     return reader.to_json() | {
+        "cluster95": None if clustered is None else list(clustered),
+        "auc": confidence_auc(sheets[0], study.exam.key) if len(sheets) == 1 else None,
         "sensitivity": _rate(hits, fakes),
         "specificity": _rate(rejections, reals),
         "d_prime": None if detection is None else detection.d_prime,
@@ -77,36 +99,26 @@ def _rate(right: int, total: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _paired(study: Study, people: Sequence[HumanMarks], machines: Mapping[str, Marks]) -> list[dict[str, Any]]:
-    """Each person against each machine on the patches that the person answered; Holm over all of these."""
-    truth = [str(one) for one in study.exam.key["truth"]]
-    rows: dict[str, dict[str, Any]] = {}
-    for person in people:
-        done = [i for i, verdict in enumerate(person.verdicts) if verdict is not None]
-        mine = [person.verdicts[i] == truth[i] for i in done]
-        for name, marks in machines.items():
-            found = mcnemar(mine, [marks.verdicts[i] == truth[i] for i in done])
-            rows[f"{person.person.name} {name}"] = {
-                "person": person.person.name, "machine": name, "patches": len(done),
-                "only_person_right": found.only_first, "only_machine_right": found.only_second,
-                "exact_p": found.exact_p, "mid_p": found.mid_p,
-            }  # fmt: skip
-    adjusted = holm({name: row["exact_p"] for name, row in rows.items()})
-    return [row | {"exact_p_holm": adjusted[name]} for name, row in rows.items()]
-
-
 def _agreement(people: Sequence[HumanMarks]) -> dict[str, Any]:
     """Kappa between readers, on the patches that they share, and of each reader with himself."""
     pairs = []
     for one, two in combinations(people, 2):
         both = [(a, b) for a, b in zip(one.verdicts, two.verdicts, strict=True) if a is not None and b is not None]
         kappa = cohen([a for a, _ in both], [b for _, b in both]) if both else math.nan
-        pairs.append({"readers": [one.person.name, two.person.name], "patches": len(both), "kappa": _number(kappa)})
-    shared = [patch for patch in zip(*(one.verdicts for one in people), strict=True) if None not in patch]
-    together = fleiss([[str(verdict) for verdict in patch] for patch in shared]) if len(people) > 2 and shared else None
+        pairs.append({
+            "readers": [one.person.name, two.person.name], "patches": len(both), "kappa": _number(kappa),
+            "ac1": _number(gwet(both)),
+        })  # fmt: skip
+    common = [patch for patch in zip(*(one.verdicts for one in people), strict=True) if None not in patch]
+    shared = [[str(verdict) for verdict in patch] for patch in common]
+    together = fleiss(shared) if len(people) > 2 and shared else None
+    given = [verdict for one in people for verdict in one.verdicts if verdict is not None]
     return {
         "cohen": pairs,
-        "fleiss": None if together is None else {"patches": len(shared), "kappa": _number(together)},
+        "fleiss": None
+        if together is None
+        else {"patches": len(shared), "kappa": _number(together), "ac1": _number(gwet(shared))},
+        "prevalence": {verdict: given.count(verdict) / len(given) for verdict in VERDICTS} if given else None,
         "intra_reader": [_with_oneself(one) for one in people if one.again],
     }
 
@@ -116,11 +128,14 @@ def _with_oneself(person: HumanMarks) -> dict[str, Any]:
     twice = [(first[item], again) for item, again in person.again.items()]
     same = sum(a == b for a, b in twice)
     kappa = cohen([a for a, _ in twice], [b for _, b in twice])
-    return {"reader": person.person.name, "patches": len(twice), "same": same, "kappa": _number(kappa)}
+    return {
+        "reader": person.person.name, "patches": len(twice), "same": same, "kappa": _number(kappa),
+        "ac1": _number(gwet(twice)),
+    }  # fmt: skip
 
 
 def _reasons(study: Study, people: Sequence[HumanMarks]) -> list[dict[str, Any]]:
-    """How often each reason was ticked: by truth, and by whether the verdict was right."""
+    """How often each reason was ticked: by truth, by whether the verdict was right, and by both."""
     truth = {str(row.id): str(row.truth) for row in study.exam.key.itertuples()}
     rows = []
     for name, text in study.reasons.items():
@@ -134,6 +149,11 @@ def _reasons(study: Study, people: Sequence[HumanMarks]) -> list[dict[str, Any]]
             "id": name, "text": text, "ticked": len(ticks), "on_real": sum(kind == "real" for kind, _ in ticks),
             "on_fake": sum(kind == "fake" for kind, _ in ticks), "right": sum(right for _, right in ticks),
             "wrong": sum(not right for _, right in ticks),
+            **{
+                f"on_{mark}_{told}": sum(kind == mark and right == (told == "right") for kind, right in ticks)
+                for mark in TRUTHS
+                for told in ("right", "wrong")
+            },
         })  # fmt: skip
     return sorted(rows, key=lambda row: -row["ticked"])
 

@@ -87,7 +87,7 @@ def _kinds(codes: NDArray[np.intp], strata: NDArray[np.intp], groups: int) -> ND
 
 
 def _draws(kinds: NDArray[Any], resamples: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
-    """How often each cluster comes in each resample, and how many clusters that is worth: one lost a stratum, as one is lost in all."""
+    """How often each cluster comes in each resample, and the clusters that are worth: each stratum loses one."""
     counts = np.zeros((resamples, len(kinds)), dtype=np.int64)
     strata = np.unique(kinds)
     for kind in strata:

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from histoforensics.benchmarks.answers import Answers, Given
@@ -31,18 +32,20 @@ def answers(study):
     answers.close()
 
 
-def _take(study, answers, decide, reasons=(), count=None, again=None):
+def _take(study, answers, decide, reasons=(), count=None, again=None, confidence=None):
     """Join and answer every showing by ``decide(truth)``, a repeat by ``again`` where it is given."""
-    person = answers.join(role="Pathologist", years=5, consent_version="c", session=None, seed=len(answers.people()))
+    seed = len(answers.people())
     truth = study.exam.key.set_index("id")["truth"]
-    seen = set()
-    for place, showing in enumerate(study.order(person.seed)[:count], 1):
+    seen, given = set(), []
+    for place, showing in enumerate(study.order(seed)[:count], 1):
         item = study.item(showing)
         verdict = again if again and item in seen else decide(truth[item])
         seen.add(item)
-        given = Given(verdict=verdict, reasons=tuple(reasons) if truth[item] == "fake" else ())
-        answers.save(person, showing, given, place=place, practice=False, revision=0)
-    return person.name
+        sure = None if confidence is None else confidence(place)
+        ticked = tuple(reasons) if truth[item] == "fake" else ()
+        given.append((place, showing, Given(verdict=verdict, confidence=sure, reasons=ticked)))
+    # all in one transaction: what is tested is the grading
+    return answers.join(role="Pathologist", years=5, consent_version="c", session=None, seed=seed, given=given).name
 
 
 def _results(study, answers, machines=None):
@@ -82,14 +85,15 @@ def test_unsure_counts_in_three_ways_and_the_repeat_does_not_count(study, answer
 def test_a_reader_who_repeats_himself_has_a_kappa_of_one(study, answers):
     _take(study, answers, lambda truth: truth)
     (own,) = _results(study, answers)["agreement"]["intra_reader"]
-    assert own == {"reader": "R01", "patches": 2, "same": 2, "kappa": 1.0}
+    assert own == {"reader": "R01", "patches": 2, "same": 2, "kappa": 1.0, "ac1": 1.0}
 
 
 def test_three_readers_have_fleiss_kappa_and_kappa_of_one_verdict_is_null(study, answers):
     for _ in range(3):
         _take(study, answers, lambda truth: "real")
     agreement = _results(study, answers)["agreement"]
-    assert agreement["fleiss"] == {"patches": 20, "kappa": None}
+    assert agreement["fleiss"] == {"patches": 20, "kappa": None, "ac1": 1.0}
+    assert agreement["prevalence"] == {"real": 1.0, "fake": 0.0, "unsure": 0.0}
     assert {pair["kappa"] for pair in agreement["cohen"]} == {None}
 
 
@@ -110,6 +114,97 @@ def test_people_and_machines_are_compared_on_the_patches_that_the_person_answere
     assert liar["exact_p_holm"] == pytest.approx(2 * liar["exact_p"])
     assert [one["kind"] for one in results["readers"]] == ["human", "detector", "detector"]
     assert results["published"]["oracle"]["reference"] == "Pathologist, 2020"
+
+
+def _machine(study, seed, skill=0.8):
+    rng = np.random.default_rng(seed)
+    truth = study.exam.key["truth"].to_numpy(str)
+    scores = np.clip(0.5 + (truth == "fake") * (skill - 0.5) + rng.normal(0, 0.3, len(truth)), 0, 1).astype(np.float32)
+    verdicts = ["fake" if score > 0.5 + skill / 4 else "real" for score in scores]
+    return study.exam.grade(verdicts, f"machine {seed}", ReaderKind.DETECTOR, scores)
+
+
+def test_confidence_ranks_people_as_scores_rank_machines(study, answers):
+    _take(study, answers, lambda truth: truth, confidence=lambda place: 1 + place % 6)
+    _take(study, answers, lambda truth: "fake", confidence=lambda place: 3)
+    _take(study, answers, lambda truth: truth)
+    marks = _machine(study, 1)
+    results = _results(study, answers, {"machine 1": marks})
+    sure, flat, silent, pooled, machine = results["readers"]
+    assert (sure["auc"]["auc"], flat["auc"]["auc"], silent["auc"]["auc"]) == (1.0, 0.5, 1.0)
+    assert (sure["auc"]["graded"], flat["auc"]["graded"], silent["auc"]["graded"]) == (True, True, False)
+    assert pooled["auc"] is None
+    assert pooled["cluster95"][0] < pooled["accuracy"] < pooled["cluster95"][1]
+    labels = (study.exam.key["truth"] == "fake").to_numpy(int)
+    assert machine["auc"]["auc"] == pytest.approx(roc_auc_score(labels, marks.scores))
+    pair = results["paired"][1]["auc"]
+    assert pair["difference"] == pytest.approx(0.5 - machine["auc"]["auc"])
+    assert pair["p"] <= pair["p_holm"] <= 1.0
+    assert results["paired"][0]["mid_p"] <= results["paired"][0]["mid_p_holm"]
+
+
+def test_three_who_finished_have_an_average_with_the_machines_beside_it(study, answers):
+    rng = np.random.default_rng(6)
+    for _ in range(3):
+        _take(study, answers, lambda truth: truth if rng.random() < 0.7 else "unsure")
+    _take(study, answers, lambda truth: truth, count=7)
+    machines = {name: _machine(study, at) for at, name in ((1, "machine 1"), (2, "machine 2"))}
+    results = _results(study, answers, machines)
+    average = results["average"]
+    assert (average["readers"], average["patches"]) == (["R01", "R02", "R03"], 20)
+    shares = [one["accuracy"] for one in results["readers"][:3]]
+    assert average["accuracy"]["mean"] == pytest.approx(np.mean(shares))
+    assert average["accuracy_unsure_half"]["mean"] == pytest.approx((1 + np.mean(shares)) / 2)
+    low, high = average["accuracy"]["ci95"]
+    assert low < average["accuracy"]["mean"] < high
+    for name, marks in machines.items():
+        beside = average["accuracy"]["machines"][name]
+        assert beside["value"] == pytest.approx(marks.reader.table.accuracy())
+        assert beside["difference"]["mean"] == pytest.approx(np.mean(shares) - beside["value"])
+        assert beside["difference"]["p"] <= beside["difference"]["p_holm"]
+    assert results["average_note"] is None
+    assert len(results["mistakes"]) == 15  # of four people and two machines
+
+
+def test_two_who_finished_are_no_average_and_it_says_so(study, answers):
+    for _ in range(2):
+        _take(study, answers, lambda truth: truth)
+    results = _results(study, answers)
+    assert results["average"] is None
+    assert "needs 3 people who answered every patch" in results["average_note"]
+
+
+def test_the_same_patches_are_missed_by_twins_and_not_by_opposites(study, answers):
+    ids = list(study.exam.key["truth"])
+    wrong = {"real": "fake", "fake": "real"}
+    missed = [wrong[truth] if at % 4 == 0 else truth for at, truth in enumerate(ids)]
+    other = [wrong[truth] if at % 4 == 1 else truth for at, truth in enumerate(ids)]
+    machines = {
+        name: study.exam.grade(verdicts, name, ReaderKind.DETECTOR)
+        for name, verdicts in (("one", missed), ("twin", missed), ("other", other))
+    }
+    twins, apart, _ = _results(study, answers, machines)["mistakes"]
+    assert (twins["readers"], twins["both_wrong"], twins["phi"]) == (["one", "twin"], 5, pytest.approx(1.0))
+    assert (apart["both_wrong"], apart["expected"]) == (0, 1.25)
+    assert apart["phi"] == pytest.approx(np.corrcoef(np.arange(20) % 4 == 0, np.arange(20) % 4 == 1)[0, 1])
+    assert _results(study, answers, machines)["readers"][0]["auc"] is None  # verdicts without scores
+
+
+def test_reasons_are_told_by_truth_and_by_being_right_at_once(study, answers):
+    _take(study, answers, lambda truth: "fake", reasons=["background"])
+    _take(study, answers, lambda truth: "real", reasons=["background"])
+    first = _results(study, answers)["reasons"][0]
+    assert [first[f"on_{cell}"] for cell in ("real_right", "real_wrong", "fake_right", "fake_wrong")] == [0, 0, 10, 10]
+
+
+def test_published_groups_come_with_their_unit_and_no_interval_of_ours(study, answers):
+    naive, experts = _results(study, answers, {"machine 1": _machine(study, 1)})["published_groups"][:2]
+    assert (naive["readers"] + experts["readers"], naive["images"]) == (816, 16)
+    assert (naive["accuracy"], experts["accuracy"]) == (0.545, 0.693)
+    assert experts["accuracy"] == pytest.approx((experts["sensitivity"] + experts["specificity"]) / 2, abs=5e-4)
+    assert "not independent" in naive["unit"]
+    assert naive["printed95"] is None
+    assert not naive["same_exam"]
 
 
 def test_those_without_an_answer_are_left_out(study, answers):
