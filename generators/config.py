@@ -24,23 +24,45 @@ class Growth:
     """
 
     initial_px: int = 8
-    stable_kimg: float = 600.0
-    fade_kimg: float = 600.0
+    stable_kimg: float | tuple[float, ...] = 600.0  # one for every size below the full one, or a number each
+    fade_kimg: float | tuple[float, ...] = 600.0
     reread_steps: int = 4  # the schedule is looked at every so many steps, as the published loop does
 
     def __post_init__(self) -> None:
         require(self.initial_px >= 4, "initial_px", "at least 4", self.initial_px)
-        require(self.stable_kimg > 0, "stable_kimg", "above 0", self.stable_kimg)
-        require(self.fade_kimg >= 0, "fade_kimg", "at least 0", self.fade_kimg)
+        require(min(_each(self.stable_kimg)) > 0, "stable_kimg", "above 0", self.stable_kimg)
+        require(min(_each(self.fade_kimg)) >= 0, "fade_kimg", "at least 0", self.fade_kimg)
         require(self.reread_steps >= 1, "reread_steps", "at least 1", self.reread_steps)
+
+    @property
+    def fades(self) -> bool:
+        """Any size fades in."""
+        return max(_each(self.fade_kimg)) > 0
 
     def halvings(self, resolution: int) -> int:
         """How many halvings below ``resolution`` the run begins."""
         return max((resolution // self.initial_px).bit_length() - 1, 0)
 
+    def stages(self, resolution: int) -> list[tuple[float, float]]:
+        """(stable, fade) in kimg of every size below ``resolution``, the smallest first.
+
+        Raises:
+            ConfigError: If the numbers given are not as many as there are sizes.
+        """
+        count = self.halvings(resolution)
+        lengths = []
+        for name in ("stable_kimg", "fade_kimg"):
+            value = getattr(self, name)
+            each = value if isinstance(value, tuple) else (value,) * count
+            require(
+                len(each) == count, name, f"one number, or {count} from {self.initial_px} px to {resolution}", value
+            )
+            lengths.append(each)
+        return list(zip(*lengths, strict=True))
+
     def images(self, resolution: int) -> int:
         """Images after which the full size is reached."""
-        return round(1000 * self.halvings(resolution) * (self.stable_kimg + self.fade_kimg))
+        return round(1000 * sum(stable + fade for stable, fade in self.stages(resolution)))
 
     def lod(self, images: int, resolution: int) -> float:
         """How many halvings below ``resolution`` the networks work after ``images`` images; 0 is full size.
@@ -48,9 +70,19 @@ class Growth:
         >>> [Growth().lod(n * 1000, 256) for n in (0, 600, 900, 1200, 6000)]
         [5.0, 5.0, 4.5, 4.0, 0.0]
         """
-        cycle, rest = divmod(images / 1000, self.stable_kimg + self.fade_kimg)
-        fading = max(rest - self.stable_kimg, 0.0) / self.fade_kimg if self.fade_kimg else 0.0
-        return max(self.halvings(resolution) - cycle - fading, 0.0)
+        left, rest = float(self.halvings(resolution)), images / 1000
+        for stable, fade in self.stages(resolution):
+            rest -= stable
+            if rest < 0:
+                return left
+            if rest < fade:
+                return left - rest / fade
+            left, rest = left - 1, rest - fade
+        return left
+
+
+def _each(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +143,10 @@ class TrainConfig:
         require(self.precision in get_args(Precision), "precision", "fp32 or bf16", self.precision)
         check_policy(self.diff_augment)
         if self.growth is not None and self.family != "stylegan":
-            require(
-                self.growth.fade_kimg == 0, "fade_kimg", "0 but for stylegan, the one that fades", self.growth.fade_kimg
-            )
+            fade = self.growth.fade_kimg
+            require(not self.growth.fades, "fade_kimg", "0 but for stylegan, the one that fades", fade)
+        if self.growth is not None:
+            self.growth.stages(self.resolution)  # refuses numbers that are not as many as its sizes
 
     @property
     def resolution(self) -> int:
@@ -162,7 +195,8 @@ class TrainConfig:
         require(family in FAMILIES, "family", f"one of {', '.join(FAMILIES)}", family)
         fixed = {name: _tuples(value) for name, value in values.items()}
         fixed["network"] = FAMILIES[family].config(**values["network"])
-        fixed["growth"] = None if values.get("growth") is None else Growth(**values["growth"])
+        if values.get("growth") is not None:
+            fixed["growth"] = Growth(**{name: _tuples(value) for name, value in values["growth"].items()})
         try:
             return cls(**fixed)
         except TypeError as err:

@@ -129,16 +129,19 @@ def _zoo(family: str, resolution: int) -> TrainConfig:
         "family": family, "network": FAMILIES[family].config("zoo", resolution=resolution), "kimg": ZOO_KIMG,
         "batch": 8, "lr_g": 0.0025, "lr_d": 0.0025, "orientations": "dihedral", "diff_augment": ("translation",),
         "ema_kimg": 5.0, "ema_ramp": 0.1, "r1_gamma": 1.0, "r1_every": 16, "precision": "bf16",
-        "snapshot_kimg": 5.0, "threads": 1,
+        "snapshot_kimg": 2.0, "threads": 1,
     }  # fmt: skip
     match family:
         case "stylegan":
-            growth = Growth(initial_px=32, stable_kimg=15.0, fade_kimg=15.0)
+            growth = Growth(initial_px=32, stable_kimg=(15.0, 6.0), fade_kimg=(15.0, 10.0))
         case "stylegan2":
-            growth = Growth(initial_px=32, stable_kimg=30.0, fade_kimg=0.0)
+            growth = Growth(initial_px=32, stable_kimg=(30.0, 16.0), fade_kimg=0.0)
         case _:
-            growth = Growth(initial_px=28, stable_kimg=30.0, fade_kimg=0.0)
-            shared |= {"g_every": 2, "lr_g": 5e-4, "lr_d": 5e-4, "betas": (0.5, 0.99), "style_mixing": 0.5, "r1_gamma": 0.0}
+            growth = Growth(initial_px=28, stable_kimg=(16.0, 16.0), fade_kimg=0.0)
+            shared |= {
+                "batch": 16, "g_every": 3, "lr_g": 2e-4, "lr_d": 2e-4, "betas": (0.5, 0.999), "style_mixing": 0.5,
+                "r1_gamma": 0.0,
+            }  # fmt: skip
     return TrainConfig(growth=growth, **shared)
 
 

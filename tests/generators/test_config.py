@@ -134,3 +134,16 @@ def test_unknown_families_presets_and_settings_are_refused():
     del values["kimg"]
     with pytest.raises(ConfigError, match="the config lacks settings"):
         TrainConfig.from_json(values)
+
+
+def test_each_size_of_a_growth_may_have_lengths_of_its_own():
+    growth = Growth(initial_px=32, stable_kimg=(15.0, 6.0), fade_kimg=(15.0, 10.0))
+    assert [growth.lod(n * 1000, 128) for n in (0, 15, 22.5, 30, 36, 41, 46, 99)] == [2, 2, 1.5, 1, 1, 0.5, 0, 0]
+    assert growth.images(128) == 46_000
+    with pytest.raises(ConfigError, match="stable_kimg must be one number, or 3 from 32 px to 256"):
+        growth.lod(0, 256)
+
+
+def test_a_growth_comes_back_from_its_json():
+    config = preset("stylegan", "zoo")
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
