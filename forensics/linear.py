@@ -280,16 +280,16 @@ def choose_penalty(
     return ordered[int(np.argmax(mean >= mean.max() - error))]
 
 
-def grouped_folds(labels: Labels, groups: Groups, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+def grouped_folds(labels: Labels, groups: Groups, rng: np.random.Generator, most: int = FOLDS) -> npt.NDArray[np.intp]:
     """Fold of each patch (n,): groups of either class are dealt out in turn, and no group is cut.
 
-    There are as many folds as the class with fewer groups has, at most 5: with three generators, each is left out
-    once. A class that is one single group is dealt out patch by patch, since nothing else is possible.
+    There are as many folds as the class with fewer groups has, at most ``most``: with three generators, each is
+    left out once. A class that is one single group is dealt out patch by patch, since nothing else is possible.
     """
     units = {label: np.unique(groups[labels == label], return_inverse=True) for label in (REAL, FAKE)}
     sizes = [len(names) for names, _ in units.values() if len(names) > 1]
     smallest = min(int((labels == label).sum()) for label in units)
-    count = max(2, min([FOLDS, smallest, *sizes]))
+    count = max(2, min([most, smallest, *sizes]))
     fold = np.empty(len(labels), dtype=np.intp)
     for label, (names, which) in units.items():
         unit = which if len(names) > 1 else np.arange(len(which))

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from histoforensics.slides import DetectorError
 
+from .cascade import CascadeDetector
 from .controls import BlockinessControl, ColourControl, SlopeControl
 from .cooccurrence import CooccurrenceDetector
 from .dct import DCTDetector
 from .detector import Detector
 from .encoder import EncoderDetector
+from .fusion import FusionDetector
 from .npr import NprDetector
 from .radial import RadialDetector
 from .resnet import ResnetDetector
@@ -27,6 +29,8 @@ DETECTORS: dict[str, type[Detector]] = {
     XceptionDetector.name: XceptionDetector,
     EncoderDetector.name: EncoderDetector,
     CooccurrenceDetector.name: CooccurrenceDetector,
+    FusionDetector.name: FusionDetector,
+    CascadeDetector.name: CascadeDetector,
 }
 CONTROLS: dict[str, type[Detector]] = {
     ColourControl.name: ColourControl,
