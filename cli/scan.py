@@ -32,21 +32,26 @@ def scan(
         typer.Option(help="card: judge patches with the codec history that a detector learned from. as-is: as read."),
     ] = "card",
     engine: Annotated[
-        str, typer.Option(help="process: workers that may crash or hang. serial: in this process. Same results.")
+        str,
+        typer.Option(
+            help="process: workers that may crash or hang. serial: in this process. ray: on a cluster. Same results."
+        ),
     ] = "process",
-    workers: Annotated[int | None, typer.Option(help="Processes. Default: one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes or Ray's actors. Default: one a core.")] = None,
     shard: Annotated[
         str | None, typer.Option(help="i/N from 0/N to N-1/N: this part of the slides; `slides merge` joins them.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
     batch: Annotated[int, typer.Option(help="Patches that a detector sees at once.")] = 32,
     threads: Annotated[int, typer.Option(help="Torch's threads in each worker.")] = 1,
-    slide_seconds: Annotated[float | None, typer.Option(help="process: give a slide up after this long.")] = None,
+    gpus: Annotated[float, typer.Option(help="ray: of each actor, such as 0.25.")] = 0.0,
+    slide_seconds: Annotated[float | None, typer.Option(help="With workers: give a slide up after this long.")] = None,
     silent_seconds: Annotated[
-        float | None, typer.Option(help="process: give a slide up that shows no progress for this long. Default: 600.")
+        float | None,
+        typer.Option(help="With workers: give a slide up that shows no progress for this long. Default: 600."),
     ] = None,
     memory_mb: Annotated[
-        float | None, typer.Option(help="process: give a slide up whose worker takes more memory. Default: 8000.")
+        float | None, typer.Option(help="With workers: give a slide up whose worker takes more memory. Default: 8000.")
     ] = None,
 ) -> None:
     """Find generated tissue on slides: score maps, suspicious regions and a verdict with its false-alarm rate.
@@ -78,6 +83,7 @@ def scan(
             limits=_limits(engine, slide_seconds, silent_seconds, memory_mb),
             device=device,
             threads=threads,
+            gpus=gpus,
             progress=advance,
         )
     if report.kept:
@@ -109,9 +115,12 @@ def merge(
 
 def _engine(name: str) -> Engine:
     from histoforensics.slides import require
+    from histoforensics.slides.executor import ENGINES
 
-    require(name in ("serial", "process"), "engine", "serial or process", name)
-    return "serial" if name == "serial" else "process"
+    chosen = next((engine for engine in ENGINES if engine == name), None)
+    require(chosen is not None, "engine", "serial, process or ray", name)
+    assert chosen is not None
+    return chosen
 
 
 def _limits(engine: str, slide_seconds: float | None, silent_seconds: float | None, memory_mb: float | None) -> Limits:
@@ -119,7 +128,7 @@ def _limits(engine: str, slide_seconds: float | None, silent_seconds: float | No
     from histoforensics.forensics.scanner import DEFAULT_LIMITS
     from histoforensics.slides.executor import Limits
 
-    default = DEFAULT_LIMITS if engine == "process" else Limits()
+    default = Limits() if engine == "serial" else DEFAULT_LIMITS
     return Limits(
         task_seconds=slide_seconds,
         silent_seconds=silent_seconds or default.silent_seconds,

@@ -67,7 +67,7 @@ class Scanner:
         for detector in loaded:
             if detector.card.calibration is None:
                 raise DetectorError(f"{detector.name}: no calibration in its card; its false-alarm rate is unknown.")
-        self.detectors = dict(zip(_labels([d.name for d in loaded]), loaded, strict=True))
+        self.detectors = dict(zip(labels([d.name for d in loaded]), loaded, strict=True))
 
     def run(
         self,
@@ -80,6 +80,7 @@ class Scanner:
         limits: Limits | None = None,
         device: str = "cpu",
         threads: int = 1,
+        gpus: float = 0.0,
         progress: Progress | None = None,
     ) -> ScanReport:
         """Scan ``slides`` into ``out``; run again, it does what is missing.
@@ -87,12 +88,13 @@ class Scanner:
         Args:
             slides: Slide files.
             out: Results folder: new, empty, or of an earlier run with the same parameters.
-            engine: "process", or "serial" in this process. The results are the same, bit for bit.
-            workers: Processes; default one a core.
+            engine: "process", "serial" in this process, or "ray". The results are the same, bit for bit.
+            workers: Processes, or Ray's actors; default one a core.
             shard: (i, N): only every N-th slide from the i-th, by size; give all shards the same slides.
-            limits: Of a slide, with the process engine; default ``DEFAULT_LIMITS``.
+            limits: Of a slide, with workers; default ``DEFAULT_LIMITS``.
             device: Where detectors compute.
             threads: Torch's in each worker; sums differ in the last bit with their number, so it is a parameter.
+            gpus: Of each of Ray's actors, such as 0.25.
             progress: Told in hundredths of a slide.
 
         Raises:
@@ -101,23 +103,31 @@ class Scanner:
         require(len(slides) > 0, "slides", "at least one file", len(slides))
         require(threads >= 1, "threads", "at least 1", threads)
         started, out, paths = time.time(), Path(out), [Path(slide) for slide in slides]
-        limits = DEFAULT_LIMITS if limits is None and engine == "process" else limits
-        runner = executor(engine, workers=workers, limits=limits)
-        check_device(device)
+        limits = DEFAULT_LIMITS if limits is None and engine != "serial" else limits
+        runner = executor(engine, workers=workers, limits=limits, gpus=gpus)
+        if engine != "ray":  # the machine that starts a cluster's scan often has no GPU; each worker looks for itself
+            check_device(device)
         with self._on_disk() as folders:
             parameters = self._parameters(device, threads)
             claim(out, parameters)
             ours, duplicates = _without_duplicates(_deal(paths, shard))
-            job = SlideJob(folders, self.grid, str(out), parameters_digest(parameters), device, threads)
+            job = SlideJob(folders, self.grid, str(out.absolute()), parameters_digest(parameters), device, threads)
             outcomes = []
             percent = _Percent([path.name for path in ours], progress)
-            for outcome in runner.run(job, [str(path) for path in ours], percent.inside):
+            for outcome in runner.run(job, [str(path.absolute()) for path in ours], percent.inside):
                 outcomes.append(outcome)
                 percent.finish(outcome.index)
         cohort = _cohort(parameters, ours, outcomes)
         write_cohort(out, cohort, shard)
         times = {_name(outcome, ours): _cost(outcome) for outcome in sorted(outcomes, key=lambda o: o.index)}
-        settings = {"engine": engine, "workers": workers, "shard": shard, "limits": limits, "device": device}
+        settings: dict[str, Any] = {
+            "engine": engine,
+            "workers": workers,
+            "shard": shard,
+            "limits": limits,
+            "device": device,
+        }
+        settings |= {"gpus": gpus} if engine == "ray" else {}
         write_run(out, run_card(settings, {}, started=started) | {"slides": times, "duplicates": duplicates}, shard)
         kept = sum(bool(outcome.value and outcome.value["kept"]) for outcome in outcomes)
         return ScanReport(cohort, kept, tuple(duplicates), time.time() - started)
@@ -180,7 +190,7 @@ class _Percent:
             self._progress(sum(self._done), 100 * len(self._done), note)
 
 
-def _labels(names: Sequence[str]) -> list[str]:
+def labels(names: Sequence[str]) -> list[str]:
     """Names of the detectors in results; a second one of a name gets a number."""
     times: dict[str, int] = defaultdict(int)
     labels = []
@@ -249,6 +259,6 @@ def _cost(outcome: Outcome) -> dict[str, Any]:
 
 def _without_path(message: str, path: Path) -> str:
     """A message of a library may hold the path; outputs hold the file's name at most."""
-    for folder in {str(path.parent), str(path.resolve().parent)} - {"."}:
+    for folder in {str(path.parent), str(path.absolute().parent), str(path.resolve().parent)} - {"."}:
         message = message.replace(f"{folder.rstrip('/')}/", "")
     return message

@@ -23,6 +23,7 @@ from .scan import ScanGrid, SlideScan, scan_slide
 from .scanstate import VERDICT, finished, remove_remains, slide_id, write_state
 from .scoremap import BACKGROUND, CORRUPT, OK
 from .tables import write_clam_h5, write_parquet, write_wsinfer_csv
+from .training import check_device
 from .verdict import DOES_NOT_SHOW, conclude, slide_verdict
 
 CODEC_GRID_PX = 8
@@ -49,6 +50,7 @@ class SlideJob:
     threads: int = 1
 
     def __call__(self) -> Work:
+        check_device(self.device)
         torch.set_num_threads(self.threads)
         judges = {label: load_detector(folder).to(self.device) for label, folder in self.detectors}
 

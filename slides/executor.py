@@ -1,4 +1,4 @@
-"""Run one task a slide, here or in worker processes: a failure is a value, and a crash costs that slide alone.
+"""Run one task a slide, here, in worker processes or on Ray: a failure is a value, and a crash costs that slide alone.
 
 Workers are spawned, keep what they loaded from task to task, and answer in JSON, so that nothing a hostile slide did to
 a worker is ever unpickled by the parent. OpenSlide handles stay inside the worker that opened them.
@@ -21,7 +21,8 @@ from typing import Any, Literal, Protocol, assert_never, cast
 from .errors import ConfigError, HistoforensicsError, require
 from .progress import Progress
 
-Engine = Literal["serial", "process"]
+Engine = Literal["serial", "process", "ray"]
+ENGINES: tuple[Engine, ...] = ("serial", "process", "ray")
 Value = Mapping[str, Any]  # JSON-ready
 Work = Callable[[Any, Progress], Value]  # one task: what to do, whom to tell; must tell now and then, or counts as hung
 Make = Callable[[], Work]  # builds a worker's task function once; picklable, so a module's function or a dataclass
@@ -80,6 +81,17 @@ class Limits:
         if self.memory_mb is not None and not _PROC.is_dir():
             raise ConfigError("memory_mb can only be watched where there is /proc; leave it out on this system.")
 
+    def broken(self, started: float, heard: float, resident_mb: float) -> tuple[Cause, str, str] | None:
+        """Cause, kind and sentence of the first limit that a task broke; times are ``time.monotonic()``'s."""
+        now = time.monotonic()
+        if self.task_seconds is not None and now - started > self.task_seconds:
+            return Cause.TIMEOUT, "task_seconds", f"not finished after {self.task_seconds:g} s; stopped."
+        if self.silent_seconds is not None and now - heard > self.silent_seconds:
+            return Cause.TIMEOUT, "silent_seconds", f"no sign of life for {self.silent_seconds:g} s; stopped."
+        if self.memory_mb is not None and resident_mb > self.memory_mb:
+            return Cause.MEMORY, "memory_mb", f"took more than {self.memory_mb:g} MB of memory; stopped."
+        return None
+
 
 class TaskProgress(Protocol):
     """Told of the progress inside tasks."""
@@ -99,23 +111,31 @@ class Executor(Protocol):
         """
 
 
-def executor(engine: Engine, *, workers: int | None = None, limits: Limits | None = None) -> Executor:
+def executor(
+    engine: Engine, *, workers: int | None = None, limits: Limits | None = None, gpus: float = 0.0
+) -> Executor:
     """The executor of that name.
 
     Args:
-        engine: "serial" in this process, "process" in ``workers`` spawned ones.
+        engine: "serial" in this process, "process" in ``workers`` spawned ones, "ray" in as many actors.
         workers: Default: one a core.
-        limits: Of each task. Only worker processes can be killed, so "serial" refuses them.
+        limits: Of each task. Only workers can be killed, so "serial" refuses them.
+        gpus: Of each of Ray's actors, such as 0.25; the other engines leave GPUs to the device's name.
     """
+    require(engine == "ray" or gpus == 0, "gpus", f"left out with the {engine} engine", gpus)
     match engine:
         case "serial":
             require(limits is None or limits == Limits(), "limits", "left out with the serial engine", limits)
             require(workers in (None, 1), "workers", "1 with the serial engine", workers)
             return SerialExecutor()
         case "process":
-            return ProcessExecutor(workers or _cores(), limits or Limits())
+            return ProcessExecutor(workers or cores(), limits or Limits())
+        case "ray":
+            from .ray_engine import RayExecutor
+
+            return RayExecutor(workers, limits or Limits(), gpus)
         case _:
-            require(engine in ("serial", "process"), "engine", "serial or process", engine)
+            require(False, "engine", "serial, process or ray", engine)
             assert_never(engine)
 
 
@@ -127,8 +147,8 @@ class SerialExecutor:
         work = make()
         for index, task in enumerate(tasks):
             started = time.monotonic()
-            answer = _attempt(work, task, _teller(index, progress))
-            yield _outcome(index, answer, time.monotonic() - started)
+            answer = attempt(work, task, _teller(index, progress))
+            yield outcome_of(index, answer, time.monotonic() - started)
 
 
 @dataclass(frozen=True)
@@ -228,7 +248,7 @@ class _Worker:
     def _end(self, message: dict[str, Any]) -> Outcome:
         assert self._index is not None
         index, self._index = self._index, None
-        return _outcome(index, message, time.monotonic() - self._started)
+        return outcome_of(index, message, time.monotonic() - self._started)
 
     def _died(self) -> Outcome | None:
         self._process.join(timeout=5)
@@ -244,17 +264,11 @@ class _Worker:
             return None
         return self._end({"failure": [Cause.CRASH, how, f"the worker process ended with {how}."]})
 
-    def _broken_limit(self, limits: Limits) -> list[str] | None:
+    def _broken_limit(self, limits: Limits) -> tuple[Cause, str, str] | None:
         if self._index is None or not self.is_alive:
             return None
-        now = time.monotonic()
-        if limits.task_seconds is not None and now - self._started > limits.task_seconds:
-            return [Cause.TIMEOUT, "task_seconds", f"not finished after {limits.task_seconds:g} s; stopped."]
-        if limits.silent_seconds is not None and now - self._heard > limits.silent_seconds:
-            return [Cause.TIMEOUT, "silent_seconds", f"no sign of life for {limits.silent_seconds:g} s; stopped."]
-        if limits.memory_mb is not None and self._resident_mb() > limits.memory_mb:
-            return [Cause.MEMORY, "memory_mb", f"took more than {limits.memory_mb:g} MB of memory; stopped."]
-        return None
+        resident = 0.0 if limits.memory_mb is None else self._resident_mb()
+        return limits.broken(self._started, self._heard, resident)
 
     def _resident_mb(self) -> float:
         try:
@@ -290,17 +304,19 @@ def _serve(pipe: Connection, make: Make) -> None:
             task = pipe.recv()
         except (EOFError, OSError):
             return
-        _say(pipe, _attempt(work, task, tell))
+        _say(pipe, attempt(work, task, tell))
 
 
-def _attempt(work: Work, task: Any, tell: Progress) -> dict[str, Any]:
+def attempt(work: Work, task: Any, tell: Progress) -> dict[str, Any]:
+    """A task's value, or what it raised, as :func:`outcome_of` reads it; ready for JSON."""
     try:
         return {"value": dict(work(task, tell))}
     except Exception as err:  # noqa: BLE001 - the boundary: whatever one slide raises becomes that slide's failure
         return {"failure": [Cause.ERROR, type(err).__name__, str(err) or type(err).__name__]}
 
 
-def _outcome(index: int, answer: Mapping[str, Any], seconds: float) -> Outcome:
+def outcome_of(index: int, answer: Mapping[str, Any], seconds: float) -> Outcome:
+    """The outcome that an answer of :func:`attempt` tells."""
     if "failure" in answer:
         cause, kind, message = answer["failure"]
         return Outcome(index, None, Failure(Cause(cause), kind, message), seconds)
@@ -319,6 +335,6 @@ def _say(pipe: Connection, message: Mapping[str, Any]) -> None:
     pipe.send_bytes(json.dumps(message).encode())
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use: a job scheduler often grants fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -103,7 +103,7 @@ def test_a_slide_without_mpp_needs_the_option(detector: Path, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--engine", "spark"), "engine must be serial or process, got 'spark'."),
+        (("--engine", "spark"), "engine must be serial, process or ray, got 'spark'."),
         (("--shard", "2/2"), "shard must be i/N with i from 0 to N - 1, got '2/2'."),
         (("--shard", "first"), "shard must be i/N, such as 0/2 and 1/2, got 'first'."),
         (("--engine", "serial", "--slide-seconds", "5"), "limits must be left out with the serial engine"),

@@ -162,7 +162,7 @@ def test_no_tasks_start_no_process(tasks: ModuleType) -> None:
 
 
 def test_bad_settings_are_one_sentence() -> None:
-    with pytest.raises(ConfigError, match="engine must be serial or process, got 'spark'"):
+    with pytest.raises(ConfigError, match="engine must be serial, process or ray, got 'spark'"):
         executor("spark")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="workers must be at least 1, got -1"):
         executor("process", workers=-1)
@@ -170,5 +170,7 @@ def test_bad_settings_are_one_sentence() -> None:
         executor("serial", workers=2)
     with pytest.raises(ConfigError, match="limits must be left out with the serial engine"):
         executor("serial", limits=Limits(task_seconds=1))
+    with pytest.raises(ConfigError, match=r"gpus must be left out with the process engine, got 0\.5"):
+        executor("process", gpus=0.5)
     with pytest.raises(ConfigError, match=r"memory_mb must be above 0, got 0\."):
         Limits(memory_mb=0)
