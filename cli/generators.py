@@ -1,4 +1,4 @@
-"""`histoforensics generators`: train, sample and describe StyleGAN, StyleGAN2 and PathologyGAN."""
+"""`histoforensics generators`: train, sample, measure and describe StyleGAN, StyleGAN2 and PathologyGAN."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .console import progress
 if TYPE_CHECKING:
     from histoforensics.generators import TrainConfig
 
-app = typer.Typer(no_args_is_help=True, help="Train, sample and describe the three GANs.")
+app = typer.Typer(no_args_is_help=True, help="Train, sample, measure and describe the three GANs.")
 
 RUNS = Path("runs")  # where runs go that are not told otherwise, and where `list` and `sample` look for names
 
@@ -114,10 +114,14 @@ def train(
         )
 
 
-@app.command(epilog="Example: histoforensics generators sample runs/stylegan2 --count 64 --out fakes --psi 0.7")
+@app.command(epilog="Example: histoforensics generators sample stylegan2 --count 64 --out fakes --psi 0.7")
 def sample(
     generator: Annotated[
-        str, typer.Argument(help="Folder of a run, a .safetensors file, or the name of a run in runs/.")
+        str,
+        typer.Argument(
+            help="Folder of a run, a .safetensors file, the name of a run in runs/, or a shipped generator: stylegan, "
+            "stylegan2 or pathologygan."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder of the PatchSet to write.")],
     count: Annotated[int, typer.Option(help="How many images.")] = 64,
@@ -135,7 +139,92 @@ def sample(
         patches = sample_patchset(
             loaded, count, out, seed=seed, psi=psi, noise=noise.value, overwrite=overwrite, progress=advance
         )
-    console.print(f"{len(patches)} generated patches of {patches.size_px} px in {out.name}.")
+    console.print(f"{len(patches)} generated patches of {patches.size_px} px, by {_whence(generator)}, in {out.name}.")
+
+
+@app.command(
+    epilog="Example: histoforensics generators evaluate stylegan2 --data slide.svs --count 1000 --out evaluation",
+)
+def evaluate(
+    generator: Annotated[
+        str, typer.Argument(help="Folder of a run, a .safetensors file, or the name of a run or a shipped generator.")
+    ],
+    data: Annotated[
+        list[Path],
+        typer.Option(help="What it was trained on: slides, or folders, PatchSets, zips; may be given several times."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write: results.json, figures and sheets.")],
+    count: Annotated[int, typer.Option(help="Patches of each kind.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Fixes fakes, crops and subsets.")] = 0,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            help="Features to compare: efficientnet-lite0-128 (default), efficientnet-lite0-224, or with "
+            "--feature-weights an architecture of timm."
+        ),
+    ] = None,
+    feature_weights: Annotated[
+        Path | None, typer.Option(help="Weights of the features' network: safetensors, or torch with tensors alone.")
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where the generator computes.")] = Device.CPU,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results.json.")] = False,
+) -> None:
+    """How near a generator is to real tissue: KID, precision and recall, copies; real tissue beside it as the ruler."""
+    from histoforensics.generators import evaluate_into, feature_extractor, load_generator
+    from histoforensics.generators.features import DEFAULT_FEATURES
+
+    loaded = load_generator(_find(generator), device.value)
+    extractor = feature_extractor(features or DEFAULT_FEATURES, feature_weights)
+    with progress(f"Evaluating {loaded.name}") as advance:
+        results = evaluate_into(
+            loaded, data, out, count=count, seed=seed, features=extractor, overwrite=overwrite, progress=advance
+        )
+    if as_json:
+        console.print_json(json.dumps(results))
+        return
+    _print_results(results)
+    console.print(f"Figures and sheets of {_whence(generator)} are in {out.name}.")
+
+
+@app.command(
+    epilog="Example: histoforensics generators pack runs/stylegan2 --out packed/stylegan2 --data slide.svs",
+)
+def pack(
+    run: Annotated[str, typer.Argument(help="Folder of a run, or its name in runs/.")],
+    out: Annotated[Path, typer.Option(help="Folder to write: weights in half precision, config, card, samples.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="What it was trained on, to measure the packed weights; without it the card has no figures."),
+    ] = None,
+    count: Annotated[int, typer.Option(help="Patches of each kind that are measured.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of what is measured.")] = 0,
+    fault: Annotated[
+        list[str] | None, typer.Option(help="What a pathologist would object to; may be given several times.")
+    ] = None,
+    made_by: Annotated[
+        list[str] | None,
+        typer.Option(help="A command that made the run (default: told from its config); may be given several times."),
+    ] = None,
+    data_note: Annotated[str, typer.Option(help="Where the training tissue comes from, and its terms.")] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
+) -> None:
+    """Make a run small enough to hand on: averaged weights in half precision with a model card and samples."""
+    from histoforensics.generators import evaluate as measure
+    from histoforensics.generators import pack as write_pack
+
+    with progress(f"Packing {Path(run).name}") as advance:
+        card = write_pack(
+            _find(run), out, faults=fault or [], commands=made_by or [], data_note=data_note, overwrite=overwrite,
+            judge=None if not data else lambda packed: measure(
+                packed, data, count=count, seed=seed, progress=advance
+            ).results,
+        )  # fmt: skip
+    if card["evaluation"]:
+        _print_results(card["evaluation"])
+    if not card["commands"]:
+        console.print("The run's settings are no preset's, so the card names no command; give it with --made-by.")
+    console.print(f"{card['family']}, {card['kimg']:g} kimg, {card['bytes'] / 1e6:.1f} MB, is in {out.name}.")
 
 
 @app.command(epilog="Example: histoforensics generators info stylegan2 --resolution 256")
@@ -199,7 +288,7 @@ def export(
     """Write a StyleGAN2 under stylegan2-ada-pytorch's tensor names, its discriminator too where there is one."""
     from histoforensics.generators import export_checkpoint
 
-    networks = export_checkpoint(_find(generator), out)
+    networks = export_checkpoint(Path(_find(generator)), out)
     console.print(f"{' and '.join(networks)} under the names of stylegan2-ada-pytorch in {out.name}.")
 
 
@@ -208,12 +297,13 @@ def list_runs(
     runs: Annotated[Path, typer.Option(help="Folder that holds runs.")] = RUNS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Families that can be trained, and the generators trained so far."""
+    """Families that can be trained, the shipped generators with their cards, and the generators trained so far."""
     from rich.table import Table
 
-    from histoforensics.generators import FAMILIES, load_generator
+    from histoforensics.generators import FAMILIES, ZOO, load_generator, shipped, zoo_card
     from histoforensics.generators.checkpoints import WEIGHTS
 
+    zoo = {name: zoo_card(name) for name in shipped()}
     found = [load_generator(path.parent) for path in sorted(runs.glob(f"*/{WEIGHTS}"))]
     cards = [
         {
@@ -224,19 +314,83 @@ def list_runs(
         for one in found
     ]  # fmt: skip
     if as_json:
-        console.print_json(json.dumps({"families": list(FAMILIES), "generators": cards}))
+        console.print_json(json.dumps({"families": list(FAMILIES), "shipped": zoo, "generators": cards}))
         return
     console.print(f"Families: {', '.join(FAMILIES)}.")
+    _print_zoo(zoo)
+    if missing := [name for name in ZOO if name not in zoo]:
+        console.print(f"Not in this installation: {', '.join(missing)}.")
     if not cards:
         console.print(
             f"No generator in {runs.name}; train one with: histoforensics generators train stylegan2 --data ..."
         )
         return
-    table = Table("name", "family", "px", "kimg", "trained on", "sha256")
+    table = Table("name", "family", "px", "kimg", "trained on", "sha256", title=f"In {runs.name}")
     for card in cards:
         shown = ("unknown" if card[key] is None else str(card[key]) for key in ("name", "family", "px", "kimg", "data"))
         table.add_row(*shown, str(card["sha256"])[:12])
     console.print(table)
+
+
+def _print_zoo(zoo: dict[str, dict[str, Any]]) -> None:
+    """The essentials of the shipped generators' cards."""
+    from rich.table import Table
+
+    if not zoo:
+        return
+    table = Table("name", "px", "um/px", "kimg", "hours", "KID (of reals)", "ratio", title="Shipped")
+    for name, card in zoo.items():
+        kid = (card["evaluation"] or {}).get("kid")
+        real = None if kid is None or kid["ratio_to"] is None else kid[kid["ratio_to"]]["mean"]
+        table.add_row(
+            name, str(card["px"]), _shown(card["mpp"], "g"), f"{card['kimg']:g}", _shown(card["hours"], ".1f"),
+            "-" if kid is None else f"{kid['fake_to_training']['mean']:.4f} ({_shown(real, '.4f')})",
+            "-" if kid is None else _shown(kid["ratio"], ".1f"),
+        )  # fmt: skip
+    console.print(table)
+    for name, card in zoo.items():
+        faults = " ".join(card["faults"]) or "no faults noted"
+        console.print(f"{name}: {faults}", markup=False)
+        console.print(f"{name}, licence: {card['licence']}", markup=False)
+
+
+def _print_results(results: dict[str, Any]) -> None:
+    """The figures of an evaluation beside those of real tissue."""
+    from rich.table import Table
+
+    kid, pr, copies = results["kid"], results["precision_recall"], results["memorisation"]
+    ruler = kid["ratio_to"]
+    reals = None if ruler is None else kid[ruler]
+    pr_reals = pr.get("other") or pr.get("halves")
+    table = Table("measure", "generator", "real tissue", title=f"Features: {results['features']['name']}")
+    table.add_row(
+        "KID (standard deviation of a subset)",
+        *("-" if one is None else f"{one['mean']:.4f} ({one['std']:.4f})" for one in (kid["fake_to_training"], reals)),
+    )
+    table.add_row("KID ratio", _shown(kid["ratio"], ".2f"), "1")
+    frechet = results["frechet"]
+    if frechet["why_not"] is None:
+        table.add_row(
+            "Frechet distance", _shown(frechet["fake_to_training"], ".2f"), _shown(frechet["training_to_other"], ".2f")
+        )
+    for name in ("precision", "recall"):
+        table.add_row(name, f"{pr['fake'][name]:.3f}", "-" if pr_reals is None else f"{pr_reals[name]:.3f}")
+    table.add_row("share nearer to a training patch than 95 % of reals", _shown(copies["share_below"], ".3f"), "0.050")
+    console.print(table)
+    notes = {
+        "Frechet distance left out": frechet["why_not"], "No ratio": kid["ratio_note"],
+        "No check for copies": copies["why_not"], "Scale": results["data"]["scale_note"],
+        "Reals": results["data"]["codec"],
+        "Caution": None if results["data"]["is_training_data"] else
+        "these are not the data that the generator was trained on, so nothing is said about copies of those",
+    }  # fmt: skip
+    for title, note in notes.items():
+        if note is not None:
+            console.print(f"{title}: {note}.", markup=False)
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _print_stated(config: TrainConfig) -> None:
@@ -251,6 +405,17 @@ def _print_stated(config: TrainConfig) -> None:
     console.print(table)
 
 
-def _find(name: str) -> Path:
+def _find(name: str) -> Path | str:
+    """An existing path, then a run in runs/; else the name, which may be a shipped generator's."""
     path = Path(name)
-    return RUNS / name if not path.exists() and (RUNS / name).exists() else path
+    if path.exists():
+        return path
+    return RUNS / name if (RUNS / name).exists() else name
+
+
+def _whence(name: str) -> str:
+    """Which generator `_find` took, in words: a run may have a shipped generator's name."""
+    found = _find(name)
+    if isinstance(found, str):
+        return f"the shipped {name}"
+    return f"{RUNS.name}/{found.name}" if found.parent == RUNS else found.name

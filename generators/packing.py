@@ -1,7 +1,7 @@
 """Packing: a run as a generator to ship: its averaged weights in half precision, its config, a model card, samples.
 
-Half precision keeps eleven bits of each weight: pictures of the packed generator differ from those of the run by one grey
-level in a few of a hundred values. Whatever the card measures is measured on the packed weights.
+Half precision keeps eleven bits of each weight: a few of a hundred values of a picture then differ by one grey level.
+Whatever the card measures is measured on the packed weights.
 """
 
 from __future__ import annotations
