@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
+from histoforensics.slides import write_atomic
+
 from .agreement import cohen, fleiss, gwet
+from .case_tables import imrmc, imrmc_csv, mrmcaov_csv
 from .comparisons import FEW_READERS, average_of_readers, mistakes, paired
 from .confusion import TRUTHS, VERDICTS, ConfusionTable, Counts
 from .exam import Marks
+from .grade_tables import grade_tables
 from .human_marks import HumanMarks
 from .published import PUBLISHED_GROUPS
 from .readers import ALRASHEED_2020, Reader, ReaderKind, versus
@@ -61,6 +67,37 @@ def grade(study: Study, people: Sequence[HumanMarks], machines: Mapping[str, Mar
         "agreement": _agreement(people),
         "reasons": _reasons(study, people),
     }
+
+
+def write_grading(
+    path: Path | str,
+    results: Mapping[str, Any],
+    study: Study,
+    people: Sequence[HumanMarks],
+    machines: Mapping[str, Marks],
+) -> list[Path]:
+    """Write a grading: ``path`` and beside it, by its stem, tables as CSV and every rating for iMRMC and MRMCaov.
+
+    Returns:
+        What was written, the JSON first.
+
+    Raises:
+        ExamError: If two readers' names are one in plain letters.
+    """
+    path = Path(path)
+    sheets = [
+        *(person_sheet(one) for one in people if one.answered),
+        *(machine_sheet(*one) for one in machines.items()),
+    ]
+    key = study.exam.key
+    cases = {
+        f"{path.stem}_imrmc.csv": imrmc_csv(sheets, key),
+        f"{path.stem}.imrmc": imrmc(sheets, key, study.settings.title),
+        f"{path.stem}_mrmcaov.csv": mrmcaov_csv(sheets, key),
+    }
+    tables = {f"{path.stem}_{name}.csv": text for name, text in grade_tables(results).items()}
+    written = [write_atomic(path, json.dumps(results, indent=2, allow_nan=False) + "\n")]
+    return [*written, *(write_atomic(path.with_name(name), text) for name, text in (tables | cases).items())]
 
 
 def pool(readers: Sequence[Reader]) -> Reader:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from scipy.stats import binom, binomtest, fisher_exact, norm
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from histoforensics.slides import require
@@ -154,10 +153,13 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """The p values by name, adjusted for their number (Holm 1979): the chance of one false claim among all is kept."""
     for name, p in p_values.items():
         require(0.0 <= p <= 1.0, f"the p value of {name}", "from 0 to 1", p)
-    if not p_values:
-        return {}
-    adjusted = multipletests(list(p_values.values()), method="holm")[1]
-    return {name: float(p) for name, p in zip(p_values, adjusted, strict=True)}
+    # Ours, because statsmodels' multipletests collects garbage at every call: a second where torch is loaded.
+    adjusted: dict[str, float] = {}
+    worst = 0.0
+    for at, name in enumerate(sorted(p_values, key=lambda one: p_values[one])):
+        worst = max(worst, min(1.0, (len(p_values) - at) * p_values[name]))
+        adjusted[name] = worst
+    return {name: adjusted[name] for name in p_values}
 
 
 def _proportion_interval(right: int, total: int, confidence: float, method: str) -> Interval:

@@ -137,15 +137,17 @@ def grade(
 ) -> None:
     """Count what people answered, beside detectors on the same patches and the published pathologist.
 
+    Beside the JSON stand its tables as CSV, and every rating for iMRMC (.csv for R, .imrmc for Java) and MRMCaov.
+
     Example: histoforensics exam grade exam/ --detector radial-lr=detectors/radial-lr
     """
-    import json
-
     from histoforensics.benchmarks.answers import Answers
     from histoforensics.benchmarks.grading import grade as graded
+    from histoforensics.benchmarks.grading import write_grading
     from histoforensics.benchmarks.human_marks import human_marks
+    from histoforensics.benchmarks.readers import ReaderKind
     from histoforensics.benchmarks.study import Study
-    from histoforensics.slides import ExamError, write_atomic
+    from histoforensics.slides import ExamError
 
     study = Study.open(exam)
     with closing(Answers(study.root, study.digest)) as answers:
@@ -153,14 +155,18 @@ def grade(
     machines = {}
     for name, folder in (_named(text, "--detector") for text in detector or ()):
         from histoforensics.forensics import load_detector
+        from histoforensics.forensics.registry import CONTROLS
 
-        machines[name] = study.exam.mark(load_detector(folder), name)
+        judge = load_detector(folder)
+        kind = ReaderKind.CONTROL if type(judge) in CONTROLS.values() else ReaderKind.DETECTOR
+        machines[name] = study.exam.mark(judge, name, kind)
     if not machines and not any(one.answered for one in people):
         raise ExamError(f"{exam.name}: nobody has marked this exam yet; serve it, import marks, or name a --detector.")
     results = graded(study, people, machines)
-    path = write_atomic(out or exam / "grade.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    written = write_grading(out or exam / "grade.json", results, study, people, machines)
     _show(results)
-    console.print(f"Results: {path}", markup=False, soft_wrap=True)
+    console.print(f"Results: {written[0]}", markup=False, soft_wrap=True)
+    console.print(f"Tables:  {', '.join(path.name for path in written[1:])}", markup=False, soft_wrap=True)
 
 
 def _show(results: dict[str, Any]) -> None:
@@ -186,13 +192,41 @@ def _show(results: dict[str, Any]) -> None:
         for name, row in rows.items():
             table.add_row(name, *(str(row[verdict]) for verdict in ("real", "fake", "unsure")))
         console.print(table)
+    for line in _told_of_pairs(results):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def _told_of_pairs(results: dict[str, Any]) -> list[str]:
+    """Who differs from whom, in sentences: pairs, the average reader, agreement, published groups."""
+    lines = []
     for pair in results["paired"]:
-        console.print(
+        lines.append(
             f"{pair['person']} and {pair['machine']}, {pair['patches']} patches: only the person right on "
             f"{pair['only_person_right']}, only the machine on {pair['only_machine_right']}; "
-            f"McNemar exact p {pair['exact_p']:.3f}, after Holm {pair['exact_p_holm']:.3f}.",
-            markup=False, soft_wrap=True,
-        )  # fmt: skip
+            f"McNemar exact p {pair['exact_p']:.3f}, after Holm {pair['exact_p_holm']:.3f}; both wrong on "
+            f"{pair['mistakes']['both_wrong']} where chance expects {pair['mistakes']['expected']:.1f}."
+        )
+        if pair["auc"] is not None:
+            low, high = pair["auc"]["delong95"]
+            lines.append(
+                f"  AUC, person minus machine: {pair['auc']['difference']:+.2f} ({low:+.2f} to {high:+.2f}), "
+                f"DeLong p {pair['auc']['p']:.3f}, after Holm {pair['auc']['p_holm']:.3f}."
+            )
+    average = results["average"]
+    for merit in () if average is None else ("auc", "accuracy"):
+        low, high = average[merit]["ci95"]
+        lines.append(
+            f"The average of {len(average['readers'])} readers, {merit}: {average[merit]['mean']:.2f} "
+            f"({low:.2f} to {high:.2f} for other readers of other patches)."
+        )
+        for name, row in average[merit]["machines"].items():
+            low, high = row["difference"]["ci95"]
+            lines.append(
+                f"  minus {name} ({row['value']:.2f}): {row['difference']['mean']:+.2f} ({low:+.2f} to {high:+.2f}), "
+                f"p {row['difference']['p']:.3f}, after Holm {row['difference']['p_holm']:.3f}."
+            )
+    groups = [f"{group['name']} {group['accuracy']:.1%}" for group in results["published_groups"]]
+    return [*lines, f"Published, other images, share of decisions right: {', '.join(groups)}."]
 
 
 def _say(line: str) -> None:

@@ -6,15 +6,16 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
 from histoforensics.benchmarks.answers import Answers, Given
-from histoforensics.benchmarks.grading import grade
+from histoforensics.benchmarks.grading import grade, write_grading
 from histoforensics.benchmarks.human_marks import human_marks
 from histoforensics.benchmarks.readers import ReaderKind
-from histoforensics.benchmarks.statistics import equivalence_p
+from histoforensics.benchmarks.statistics import equivalence_p, wilson
 from histoforensics.benchmarks.study import Study
 from histoforensics.cli import app
 
@@ -198,7 +199,8 @@ def test_reasons_are_told_by_truth_and_by_being_right_at_once(study, answers):
 
 
 def test_published_groups_come_with_their_unit_and_no_interval_of_ours(study, answers):
-    naive, experts = _results(study, answers, {"machine 1": _machine(study, 1)})["published_groups"][:2]
+    naive, experts, polyps = _results(study, answers, {"machine 1": _machine(study, 1)})["published_groups"]
+    assert polyps["printed95"] == pytest.approx(wilson(470, 768), abs=6e-4)  # theirs is Wilson's of all decisions
     assert (naive["readers"] + experts["readers"], naive["images"]) == (816, 16)
     assert (naive["accuracy"], experts["accuracy"]) == (0.545, 0.693)
     assert experts["accuracy"] == pytest.approx((experts["sensitivity"] + experts["specificity"]) / 2, abs=5e-4)
@@ -230,4 +232,24 @@ def test_the_command_prints_tables_and_writes_results(study, answers):
     done = runner.invoke(app, ["exam", "grade", str(study.root)], env={"COLUMNS": "140"})
     assert done.exit_code == 0, done.output
     assert "20 of 20" in done.output
+    assert "526 experts, 2024 69.3%" in done.output
     assert json.loads((study.root / "grade.json").read_text())["readers"][0]["right"] == 20
+    names = {path.name for path in study.root.glob("grade*")}
+    assert {"grade.json", "grade_readers.csv", "grade_imrmc.csv", "grade.imrmc", "grade_mrmcaov.csv"} <= names
+
+
+def test_everything_that_is_graded_is_written_as_tables_too(study, answers, tmp_path):
+    for _ in range(3):
+        _take(study, answers, lambda truth: truth, reasons=["background"])
+    people, machines = human_marks(study, answers), {"machine 1": _machine(study, 1)}
+    results = grade(study, people, machines)
+    written = write_grading(tmp_path / "out.json", results, study, people, machines)
+    tables = {path.name: pd.read_csv(path) for path in written if path.suffix == ".csv"}
+    readers = tables["out_readers.csv"].set_index("name")
+    assert list(readers.index) == ["R01", "R02", "R03", "all people", "machine 1"]
+    assert readers.loc["R01", "fake_called_fake"] == 10
+    assert readers.loc["machine 1", "ranking_delong95_low"] == results["readers"][-1]["auc"]["delong95"][0]
+    assert len(tables["out_generators.csv"]) == 5 * 2
+    assert list(tables["out_average.csv"]["of"].unique()) == ["people", "people minus machine 1"]
+    assert tables["out_pairs.csv"].loc[0, "mistakes_both_wrong"] == 0
+    assert len(tables["out_imrmc.csv"]) == 20 * 5

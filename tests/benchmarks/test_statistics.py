@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import binom
+from statsmodels.stats.multitest import multipletests
 
 from histoforensics.benchmarks.statistics import (
     binomial_p,
@@ -126,6 +127,12 @@ def test_holm_gives_the_textbook_example_and_keeps_ties():
     assert holm({"a": 0.02, "b": 0.02}) == pytest.approx({"a": 0.04, "b": 0.04})
     assert holm({"only": 0.3}) == {"only": 0.3}
     assert holm({}) == {}
+
+
+def test_holm_gives_what_statsmodels_gives():
+    p = np.random.default_rng(0).random(30) ** 4
+    found = holm({str(at): float(one) for at, one in enumerate(p)})
+    assert list(found.values()) == pytest.approx(multipletests(p, method="holm")[1])
 
 
 def test_bad_counts_are_refused_by_name():
