@@ -36,9 +36,11 @@ def radial_profile(grey: Tensor, compat: Compat = None, floor: float = DURALL_FL
     References: Durall et al. 2019. White noise of unit variance gives 10 (ln N^2 - Euler's constant) in every bin.
     """
     place, start, share = (t.to(grey.device) for t in circles(grey.shape[-1], compat))
+    if not len(grey):  # there is no Fourier transform of nothing
+        return grey.new_zeros(0, len(start))
     power = log_power(grey, floor).flatten(1)
     sums = [embedding_bag(place, p[:, None], start, mode="sum", per_sample_weights=share)[:, 0] for p in power]
-    return 10 * torch.stack(sums) if sums else power.new_zeros(0, len(start))
+    return 10 * torch.stack(sums)
 
 
 def log_power(grey: Tensor, floor: float) -> Tensor:
