@@ -10,6 +10,7 @@ References: Karras et al. 2019, arXiv:1812.04948; Karras et al. 2020, arXiv:1912
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +22,31 @@ FIR = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's resampling filter
 
 def outer_kernel(taps: Sequence[float], *, like: Tensor, gain: float = 1.0) -> Tensor:
     """Return the filter ``outer(taps, taps)`` with sum ``gain``, shape (k, k), of the device and type of ``like``."""
-    row = torch.tensor(taps, dtype=like.dtype, device=like.device)
-    kernel = torch.outer(row, row)
-    return kernel * (gain / kernel.sum())
+    return _kernel(tuple(taps), gain, like.dtype, like.device)
+
+
+@cache
+def _kernel(taps: tuple[float, ...], gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it may be wanted in training later
+        row = torch.tensor(taps, dtype=dtype, device=device)
+        kernel = torch.outer(row, row)
+        return kernel * (gain / kernel.sum())
+
+
+def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``x`` (n, c, h, w) convolved with ``weight`` (c', c, k, k), k odd, zero padding: (n, c', h, w).
+
+    A single pixel's kernel does not care which pixels are neighbours. On a CPU with one thread PyTorch gives batches
+    below 16 to a slow routine (6.3 ms against 1.7 ms for 8 x 3 x 128 x 128 to 8 channels, both directions), so the
+    rows of the images are made the batch, which costs nothing where channels are last in memory.
+    """
+    n, c, h, w = x.shape
+    k = weight.shape[-1]
+    if k > 1 or n >= 16 or not x.is_contiguous(memory_format=torch.channels_last):
+        return F.conv2d(x, weight, bias, padding=k // 2)
+    rows = x.permute(0, 2, 3, 1).reshape(n * h, 1, w, c).permute(0, 3, 1, 2)
+    y = F.conv2d(rows, weight, bias)
+    return y.permute(0, 2, 3, 1).reshape(n, h, w, -1).permute(0, 3, 1, 2)
 
 
 def blur(x: Tensor, taps: Sequence[float], pad: tuple[int, int], gain: float = 1.0) -> Tensor:
@@ -84,7 +107,7 @@ def conv_down(x: Tensor, weight: Tensor) -> Tensor:
     The FIR filter, then a convolution of stride 2; k is 1 or 3.
     """
     if weight.shape[-1] == 1:  # the filter is only needed where the stride lands
-        return F.conv2d(fir_down(x), weight)
+        return conv(fir_down(x), weight)
     return F.conv2d(blur(x, FIR, (2, 2)), weight, stride=2)
 
 

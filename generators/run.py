@@ -139,7 +139,7 @@ class Run:
         network = self.players.G if which == "G" else self.players.D
         c = lazy_correction(self.config, which)
         first, second = self.config.betas
-        return torch.optim.Adam(network.parameters(), lr=rate * c, betas=(first**c, second**c), eps=1e-8)
+        return torch.optim.Adam(network.parameters(), lr=rate * c, betas=(first**c, second**c), eps=1e-8, fused=True)
 
     def _real(self, batch: int) -> Tensor:
         """The step's real images (n, 3, r, r) in the generator's range, as large as the networks are now."""
@@ -189,8 +189,7 @@ class Run:
             half_life = min(half_life, self.config.ema_ramp * self.images)
         beta = 0.5 ** (batch / max(half_life, 1e-8))
         players = self.players
-        for mean, weight in zip(players.G_ema.parameters(), players.G.parameters(), strict=True):
-            mean.lerp_(weight, 1 - beta)
+        torch._foreach_lerp_(list(players.G_ema.parameters()), list(players.G.parameters()), 1 - beta)
         for copied, buffer in zip(players.G_ema.buffers(), players.G.buffers(), strict=True):
             copied.copy_(buffer)
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .resample import shifted_sum
+from .resample import conv, shifted_sum
 
 EPS = 1e-12
 
@@ -98,11 +98,10 @@ class SpectralConv2d(nn.Module):
         super().__init__()
         self.spectral = SpectralWeight((outputs, inputs, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(outputs))
-        self.padding = kernel // 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, outputs, h, w)."""
-        return F.conv2d(x, self.spectral(), self.bias, padding=self.padding)
+        return conv(x, self.spectral(), self.bias)
 
 
 class SpectralDown(nn.Module):

@@ -6,6 +6,8 @@ bit for bit on the CPU, whatever ended it.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ from .journal import Journal
 from .run import Run
 
 GROWTH_SHARE = 0.6  # a run with a budget is full-grown when this share of it is spent, however slow the machine
+KEPT_BLOCK_BYTES = 1 << 30  # blocks of memory below this are kept, see `keep_freed_memory`
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,18 @@ def fit(
     )  # fmt: skip
 
 
+def keep_freed_memory() -> bool:
+    """Let this process keep large blocks of memory that it frees, for its next tensors; whether the system can.
+
+    glibc gives each large tensor fresh pages and takes them back with it. Having them cleared again and again costs a
+    training step a tenth or more of its time. Kept until the process ends: there is no way to ask for what was before.
+    """
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is None or not hasattr(libc, "mallopt"):  # musl has none
+        return False
+    return bool(libc.mallopt(_M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES) and libc.mallopt(_M_TRIM_THRESHOLD, KEPT_BLOCK_BYTES))
+
+
 @contextmanager
 def _cpu_modes(threads: int | None) -> Iterator[None]:
     """The config's number of threads; and numbers below 1e-38 count as zero: each costs a CPU a hundred operations.
@@ -100,6 +116,7 @@ def _cpu_modes(threads: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(before if threads is None else threads)
     torch.set_flush_denormal(True)
+    keep_freed_memory()
     try:
         yield
     finally:

@@ -50,7 +50,7 @@ def modulated(x: Tensor, layer: stylegan2.ModulatedConv, w: Tensor, *, demodulat
         y = F.conv_transpose2d(x, weights, stride=2, groups=n)
         y = fir(y.view(n, outputs, *y.shape[2:]), (1, 3, 3, 1), (1, 1), gain=4.0)
     else:
-        y = F.conv2d(x, weights.flatten(0, 1), padding=layer.padding, groups=n)
+        y = F.conv2d(x, weights.flatten(0, 1), padding=layer.weight.shape[-1] // 2, groups=n)
     return y.view(n, outputs, *y.shape[2:])
 
 
