@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from histoforensics.slides import HistoforensicsError
 
-from . import benchmark, detectors, doctor, exam, generators, scan, slides
+from . import benchmark, detectors, doctor, exam, generators, scan, slides, tamper
 from .console import fail
 
 
@@ -39,6 +39,7 @@ app.add_typer(exam.app, name="exam")
 slides.app.command("merge")(scan.merge)
 app.command("benchmark")(benchmark.benchmark)
 app.command("scan")(scan.scan)
+app.command("tamper")(tamper.tamper)
 app.command("doctor")(doctor.doctor)
 
 

@@ -17,12 +17,12 @@ OVERLAP_PX = 16  # over which neighbouring patches of a mosaic fade into each ot
 
 
 def mosaic_places(height: int, width: int, patch_px: int) -> list[tuple[int, int]]:
-    """Top left corners (x, y) of the patches that cover a canvas, raster order, evenly spread.
+    """Top left corners (x, y) of the patches that cover a canvas, raster order.
 
-    They overlap by ``OVERLAP_PX`` or more and never stand out of a canvas that is at least a patch wide.
+    They overlap by ``OVERLAP_PX``, no more: what two patches share is a blur. The last ones stand out of the canvas.
 
     >>> mosaic_places(100, 210, 112)
-    [(0, 0), (98, 0)]
+    [(0, 0), (96, 0), (192, 0)]
     """
     require(patch_px > OVERLAP_PX, "patch_px", f"above {OVERLAP_PX}", patch_px)
     return [(x, y) for y in _starts(height, patch_px) for x in _starts(width, patch_px)]
@@ -77,7 +77,4 @@ def splice(target: Pixels, patches: Pixels, region: Region, *, how: Blend, stain
 
 
 def _starts(extent: int, patch_px: int) -> list[int]:
-    if extent <= patch_px:
-        return [0]
-    count = -(-(extent - OVERLAP_PX) // (patch_px - OVERLAP_PX))
-    return [int(start) for start in np.linspace(0, extent - patch_px, count).round()]
+    return list(range(0, max(1, extent - OVERLAP_PX), patch_px - OVERLAP_PX))

@@ -5,6 +5,7 @@ References: TIFF 6.0 (Adobe, 1992), sections 2 and 15; TIFF Technical Note 2 for
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -95,10 +96,11 @@ def _write_segments(file: BinaryIO, segments: Iterable[bytes]) -> tuple[list[int
     known: dict[bytes, int] = {}
     offsets, sizes = [], []
     for segment in segments:
-        if segment not in known:
-            known[segment] = _align(file)
+        digest = hashlib.blake2b(segment, digest_size=20).digest()  # not the segment: a file may not fit into memory
+        if digest not in known:
+            known[digest] = _align(file)
             file.write(segment)
-        offsets.append(known[segment])
+        offsets.append(known[digest])
         sizes.append(len(segment))
     return offsets, sizes
 
