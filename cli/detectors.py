@@ -1,4 +1,4 @@
-"""`histoforensics detectors`: train, score, list."""
+"""`histoforensics detectors`: train, score, audit, list."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 from .console import out, progress
 
 app = typer.Typer(
-    no_args_is_help=True, help="Find generated tissue: train detectors, score images, list what there is."
+    no_args_is_help=True,
+    help="Find generated tissue: train detectors, score images, audit comparisons, list what there is.",
 )
 
 
@@ -91,6 +92,50 @@ def score(
         out.print(f"{judge}: {told}", soft_wrap=True)
 
 
+@app.command()
+def audit(
+    real: Annotated[Path, typer.Argument(help="Patch set or folder of real patches.")],
+    fake: Annotated[Path, typer.Argument(help="Patch set or folder of fakes.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything that was found here.")] = None,
+    destination: Annotated[Path | None, typer.Option("--out", help="Folder for audit.json and two tables.")] = None,
+    slide: Annotated[
+        Path | None, typer.Option(help="Slide that the reals were cut from: its codec is matched.")
+    ] = None,
+    same_source: Annotated[
+        bool | None, typer.Option("--same-source/--other-source", help="Whether the fakes learned from such tissue.")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="For the codec swap and the placebo; a fast one.")] = "radial-lr",
+    seed: Annotated[int, typer.Option(help="Of the patches looked at, folds and resampling.")] = 0,
+) -> None:
+    """Say whether telling FAKE from REAL would show anything, before any detector is believed.
+
+    Looks for what tells the sets apart without being synthesis: fields of the manifests and files, codecs, trivial
+    cues, patches in both sets, tissue of other sources. Exit code 0 whatever the verdict; it stands in the JSON.
+
+    Example: histoforensics detectors audit tissue fakes --slide slide.svs --json audit.json
+    """
+    from histoforensics.forensics.audit import audit as run_audit
+    from histoforensics.forensics.audit_report import tables, to_json, write_audit
+    from histoforensics.slides import PatchSet, read_codec, write_atomic
+
+    codec = None if slide is None else read_codec(slide)
+    reals = PatchSet.open(real, label=None)
+    fakes = PatchSet.open(fake, label=None)
+    with progress("audit") as advance:
+        found = run_audit(
+            reals, fakes, seed=seed, progress=advance, codec=codec, same_source=same_source, detector=detector
+        )
+    out.print(found.sentence, soft_wrap=True, markup=False)
+    for note in found.notes:
+        out.print(f"Note: {note.sentence}.", soft_wrap=True, markup=False)
+    for title, rows in tables(found).items():
+        _print_table(title, rows)
+    if json_file is not None:
+        write_atomic(json_file, to_json(found))
+    if destination is not None:
+        write_audit(found, destination)
+
+
 @app.command("list")
 def list_detectors(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders to look for trained detectors in.")] = None,
@@ -111,3 +156,12 @@ def list_detectors(
         for found in find_detectors(folder):
             card = load_detector(found).card
             out.print(f"{found.name}: {card.name}, {card.patch_px} px, trained with version {card.version}")
+
+
+def _print_table(title: str, rows: list[dict[str, str]]) -> None:
+    from rich.table import Table
+
+    table = Table(*(rows[0] if rows else {}), title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row.values())
+    out.print(table, markup=False)

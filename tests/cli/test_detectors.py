@@ -1,5 +1,7 @@
 """`histoforensics detectors`: train, score and list on folders of images, and one sentence for every mistake."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -61,7 +63,7 @@ def test_list_names_every_detector_and_the_trained_one(here):
         assert word in done.output
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["score"], ["list"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["score"], ["audit"], ["list"]])
 def test_help_has_an_example(command):
     done = run(*command, "--help")
     assert done.exit_code == 0
@@ -119,3 +121,29 @@ def test_mistakes_when_training_are_told_and_leave_nothing(here, tmp_path):
         assert message in done.stderr
     assert not out.exists()
     assert run("train", "slope", "--out", out).exit_code == 2
+
+
+def test_audit_prints_its_verdict_first_and_writes_what_it_found(here, tmp_path):
+    done = run("audit", here / "real", here / "gan", "--other-source", "--json", tmp_path / "audit.json",
+               "--out", tmp_path / "told")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith(
+        "This comparison is not fair, because the fakes were made from tissue of another source"
+    )
+    for word in ("Trivial cues", "Codec swap, radial-lr", "judged on matched", "Note: the manifest names no slides"):
+        assert word in done.stdout
+    told = json.loads((tmp_path / "audit.json").read_text())
+    assert (told["verdict"], told["reasons"][0]["code"]) == ("not fair", "tissue")
+    assert (tmp_path / "told" / "audit.json").read_text() == (tmp_path / "audit.json").read_text()
+    assert str(tmp_path) not in done.stdout
+
+
+def test_mistakes_when_auditing_are_told(here, tmp_path):
+    for words, message in (
+        ([here / "real", tmp_path / "none"], "none: no such file or folder"),
+        ([here / "real", here / "gan", "--detector", "fft"], "unknown detector 'fft'"),
+        ([here / "real", here / "gan", "--slide", tmp_path / "no.svs"], "no.svs"),
+    ):
+        done = run("audit", *words)
+        assert done.exit_code == 1, message
+        assert message in done.stderr
