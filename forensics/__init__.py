@@ -1,5 +1,6 @@
 """Find generated tissue: detectors, their calibration and the controls that keep them honest."""
 
+from .audit import Audit, audit
 from .augment import Augmentation
 from .card import DetectorCard
 from .cnn import CnnRecipe
@@ -18,6 +19,7 @@ __all__ = [
     "FAKE",
     "REAL",
     "AucInterval",
+    "Audit",
     "Augmentation",
     "CnnRecipe",
     "Cohort",
@@ -30,6 +32,7 @@ __all__ = [
     "TrainingSet",
     "Verdict",
     "auc",
+    "audit",
     "cluster_bootstrap_auc",
     "label_permutation_auc",
     "load_detector",

@@ -186,7 +186,7 @@ class Detector(torch.nn.Module, ABC):
         """
         check_rgb_patches(pixels, self.name)
         mpps = as_mpps(mpp, len(pixels))
-        size = size_doubt(*pixels.shape[1:3], self.patch_px)
+        size = size_doubt(pixels.shape[1], pixels.shape[2], self.patch_px)
         if size is not None:
             return [size] * len(pixels)
         domain = self.card.domain

@@ -33,14 +33,14 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         size = path.stat().st_size
         with Image.open(path) as image:
-            jpeg = isinstance(image, JpegImagePlugin.JpegImageFile)
+            jpeg = image if isinstance(image, JpegImagePlugin.JpegImageFile) else None
             return {
                 "file_ending": path.suffix.lower(),
                 "file_format": image.format,
                 "file_bytes": size,
                 "file_mode": image.mode,
                 "file_lossy": image.format in LOSSY,
-                "file_jpeg_tables": _tables_digest(image) if jpeg else None,
+                "file_jpeg_tables": None if jpeg is None else _tables_digest(jpeg),
                 "file_jpeg_subsampling": SUBSAMPLING.get(JpegImagePlugin.get_sampling(image), "other")
                 if jpeg
                 else None,
@@ -75,6 +75,10 @@ def _chunks(path: Path) -> Iterator[str]:
             if kind == "IEND":
                 return
             file.seek(length + 4, 1)
+
+
+def _subsampling(image: JpegImagePlugin.JpegImageFile) -> str:
+    return SUBSAMPLING.get(JpegImagePlugin.get_sampling(image), "other")
 
 
 def _tables_digest(image: JpegImagePlugin.JpegImageFile) -> str:

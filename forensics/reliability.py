@@ -85,11 +85,12 @@ def expected_calibration_error(labels: Labels, p: Floats, bins: int = BINS) -> f
 
 
 def _checked(labels: Labels, p: Floats) -> tuple[Labels, npt.NDArray[np.float64]]:
-    labels, p = np.asarray(labels), np.asarray(p, np.float64)
-    if labels.ndim != 1 or labels.shape != p.shape or not len(p):
-        raise PatchError(f"calibration needs one label a probability, got shapes {labels.shape} and {p.shape}.")
+    labels, told = np.asarray(labels), np.asarray(p, np.float64)
+    if labels.ndim != 1 or labels.shape != told.shape or not len(told):
+        raise PatchError(f"calibration needs one label a probability, got shapes {labels.shape} and {told.shape}.")
     if not set(np.unique(labels).tolist()) <= {0, 1}:
         raise PatchError(f"calibration needs labels 0 (real) and 1 (fake), got {np.unique(labels).tolist()}.")
-    if not ((p >= 0) & (p <= 1)).all():
-        raise PatchError(f"calibration needs probabilities from 0 to 1, got {p[~((p >= 0) & (p <= 1))][0]!r}.")
-    return labels, p
+    within = (told >= 0) & (told <= 1)
+    if not within.all():
+        raise PatchError(f"calibration needs probabilities from 0 to 1, got {told[~within][0]!r}.")
+    return labels, told
