@@ -43,7 +43,7 @@ def write_tampered(view: TamperedView, path: Path, *, progress: Progress | None 
     def encode(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
         return encode_jpeg(generation, pixels)
 
-    common = {
+    common: dict[str, Any] = {
         "tile_px": view.tile_width,
         "photometric": generation.transform,
         "subsampling": _tag_530(generation.sampling),

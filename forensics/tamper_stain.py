@@ -43,4 +43,4 @@ def optical_density(pixels: Pixels) -> NDArray[np.float64]:
 
 def from_density(density: NDArray[np.float64]) -> Pixels:
     """Back to uint8."""
-    return np.clip(np.rint(256 * np.exp(-density) - 1), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(256 * np.exp(-density) - 1), 0, 255), np.uint8)
