@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,38 +26,71 @@ def train(
     fake: Annotated[list[Path], typer.Option(help="Patch set or folder of fakes, one a generator; repeatable.")],
     destination: Annotated[Path, typer.Option("--out", help="Folder for the detector.")],
     patch_px: Annotated[int | None, typer.Option(help="Judged size; the smallest patches' size if not given.")] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="By its recipe: stand-in fakes, all augmentations, a long schedule.")
+    ] = False,
+    codec: Annotated[
+        str | None, typer.Option(help="Slide whose codec all patches are put through; 'lossless' if none is needed.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Train so often, from --seed on, into seed-N below --out.")] = 1,
     budget_seconds: Annotated[float | None, typer.Option(help="Stop an iterative training after this long.")] = None,
     seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
     """Train a detector, calibrate it on groups set apart, and freeze its thresholds.
 
-    Patches are taken as they are: give both classes one codec history first, or you train a codec detector.
+    Patches are taken as they are: give both classes one codec history first, or name the slide by --codec, or you train
+    a codec detector.
 
     Example: histoforensics detectors train wht-lr --real tissue --fake gan1 --fake gan2 --out detectors/wht-lr
+
+    Example: histoforensics detectors train fusion --real tissue --fake gan1 --full --codec slide.svs --out fusion
     """
+    from histoforensics.forensics.recipes import codec_path, matched_set, recipe_of, train_by_recipe
     from histoforensics.forensics.registry import detector_class
-    from histoforensics.forensics.splits import training_set
+    from histoforensics.forensics.splits import LOSSLESS, training_set
     from histoforensics.forensics.store import refuse_foreign
     from histoforensics.forensics.training import check_device, train_detector
-    from histoforensics.slides import PatchSet
+    from histoforensics.slides import ConfigError, PatchSet, read_codec
 
     detector_class(name)
     check_device(device)
-    refuse_foreign(destination)
-    reals = [PatchSet.open(path, label="real") for path in real]
-    fakes = [PatchSet.open(path, label="fake", source=path.resolve().name) for path in fake]
+    homes = [(s, destination / f"seed-{s}" if seeds > 1 else destination) for s in range(seed, seed + seeds)]
+    for _, home in homes:
+        refuse_foreign(home)
+    recipe = recipe_of(name) if full else None
+    path = None if codec in (None, "lossless") else codec_path(read_codec(str(codec)))
+    reals = [PatchSet.open(folder, label="real") for folder in real]
+    fakes = [PatchSet.open(folder, label="fake", source=folder.resolve().name) for folder in fake]
     data = training_set(reals, fakes, seed=seed, patch_px=patch_px)
-    with progress(f"training {name}") as advance:
-        detector = train_detector(name, data, seed=seed, budget_seconds=budget_seconds, progress=advance, device=device)
-    detector.save(destination)
-    calibration = detector.card.calibration
-    assert calibration is not None
-    out.print(
-        f"{name}: {len(data.real)} real and {len(data.fake)} fake patches of {detector.patch_px} px; real below "
-        f"{calibration.real_below:.3f}, fake above {calibration.fake_above:.3f}. {calibration.promise}",
-        soft_wrap=True,
-    )
+    if codec is not None:
+        data = matched_set(data, path, f"both classes through the history of {Path(codec).name}" if path else LOSSLESS)
+    elif full and data.provenance["codec_policy"] != LOSSLESS:
+        raise ConfigError(
+            "stand-in fakes need the codec history of the real patches, which no manifest tells to be lossless; "
+            "name their slide by --codec, or give --codec lossless."
+        )
+    for each, home in homes:
+        with progress(f"training {name}") as advance:
+            common: dict[str, Any] = {
+                "seed": each,
+                "budget_seconds": budget_seconds,
+                "progress": advance,
+                "device": device,
+            }
+            if recipe is not None:
+                detector = train_by_recipe(name, data, recipe=recipe, path=path, **common)
+            else:
+                detector = train_detector(name, data, **common)
+        detector.save(home)
+        card = detector.card
+        assert card.calibration is not None
+        out.print(
+            f"{name}: {card.trained_on['real']} real and {card.trained_on['fake']} fake patches of "
+            f"{detector.patch_px} px; real below {card.calibration.real_below:.3f}, fake above "
+            f"{card.calibration.fake_above:.3f}. {card.promise}",
+            soft_wrap=True,
+        )
     for limit in detector.card.limits:
         out.print(f"Note: {limit}", soft_wrap=True)
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from histoforensics.slides import DetectorError, require
+from histoforensics.slides import SETTLING_ROUNDS, Codec, DetectorError, matched_codec, replay, require
 from histoforensics.slides.progress import Progress
 
 from .augment import Augmentation, Pixels
 from .cnn import CnnRecipe
 from .detector import Detector
+from .splits import UNMATCHED
 from .standins import TRAIN_KERNELS, draw_kernels, enrich
 from .training import TrainingSet, train_detector
 
@@ -71,6 +72,32 @@ def recipe_of(name: str) -> Recipe:
     if name not in RECIPES:
         raise DetectorError(f"no recipe for {name!r}; recipes are {', '.join(RECIPES)}.")
     return RECIPES[name]
+
+
+def codec_path(codec: Codec) -> Callable[[Pixels], Pixels] | None:
+    """The slide's whole codec history as a function on patches cut on its 16-px grid; None if it is lossless.
+
+    Raises:
+        CodecError: If the slide is JPEG 2000 of a kind that cannot be repeated.
+    """
+    known = matched_codec(codec)
+    return None if known.kind == "lossless" else lambda pixels: replay(known, pixels, rounds=SETTLING_ROUNDS)
+
+
+def matched_set(data: TrainingSet, path: Callable[[Pixels], Pixels] | None, policy: str) -> TrainingSet:
+    """``data`` with all of its patches, real and fake, taken along ``path``; ``policy`` says so on the card."""
+    limits = [limit for limit in data.provenance.get("limits", ()) if limit != UNMATCHED]
+    provenance = {**data.provenance, "codec_policy": policy, "limits": limits}
+    if path is None:
+        return replace(data, provenance=provenance)
+    return replace(
+        data,
+        real=path(data.real),
+        fake=path(data.fake),
+        calibration_real=path(data.calibration_real),
+        calibration_fake=path(data.calibration_fake),
+        provenance=provenance,
+    )
 
 
 def train_by_recipe(

@@ -17,6 +17,8 @@ from .training import TrainingSet
 
 CALIBRATION_SHARE = 0.25
 LEVELS = (("patient",), ("source_slide",), ("source_slide", "block"))  # coarsest first
+LOSSLESS = "both classes alike: lossless"  # the codec policy where nothing was ever compressed
+UNMATCHED = "The codecs of real and fake patches differ or are not told, so this may be a codec detector."
 FEWEST_GROUPS = 4  # that a level needs before it is used to split
 
 
@@ -117,7 +119,7 @@ def _provenance(reals: Sequence[PatchSet], fakes: Sequence[PatchSet], level: str
     matched = all(h == histories[0] and h != ["not told"] for h in histories)
     limits = []
     if not matched:
-        limits.append("The codecs of real and fake patches differ or are not told, so this may be a codec detector.")
+        limits.append(UNMATCHED)
     if level == "patch":
         limits.append("The manifest names no slides, blocks or patients, so patches were split one by one: the "
                       "calibration may be too good.")  # fmt: skip

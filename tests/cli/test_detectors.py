@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from histoforensics.cli import app
+from histoforensics.slides.synthetic import write_svs
 
 
 def run(*words):
@@ -147,3 +148,40 @@ def test_mistakes_when_auditing_are_told(here, tmp_path):
         done = run("audit", *words)
         assert done.exit_code == 1, message
         assert message in done.stderr
+
+
+@pytest.mark.parametrize("name", ["patch-xception", "encoder-linear", "cooccurrence", "fusion", "cascade"])
+def test_every_new_name_trains_and_scores(here, tmp_path, name):
+    done = run("train", name, "--real", here / "real", "--fake", here / "gan", "--out", tmp_path / name,
+               "--budget-seconds", "1")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    done = run("score", here / "gan", "--detector", tmp_path / name, "--out", tmp_path / "scores.csv")
+    assert done.exit_code == 0, done.output
+
+
+def test_a_full_training_adds_stand_ins_through_the_codec_of_the_named_slide_for_each_seed(here, tmp_path):
+    slide = write_svs(tmp_path / "slide.svs", np.full((240, 240, 3), 200, np.uint8))
+    words = ("train", "radial-lr", "--real", here / "real", "--fake", here / "gan", "--full")
+    done = run(*words, "--codec", slide, "--seeds", "2", "--out", tmp_path / "who")
+    assert done.exit_code == 0, done.output
+    assert "15 real and 21 fake patches of 32 px" in done.output  # three tenths of the fakes are stand-ins
+    for seed in (0, 1):
+        card = json.loads((tmp_path / "who" / f"seed-{seed}" / "card.json").read_text())
+        assert card["seed"] == seed
+        assert card["codec_policy"] == "both classes through the history of slide.svs"
+        assert card["trained_on"]["stand_ins"]["through_codec"]
+        assert not any("codecs" in limit for limit in card["limits"])
+
+
+def test_stand_ins_without_a_known_codec_and_recipes_of_controls_are_refused(here, tmp_path):
+    words = ("--real", here / "real", "--fake", here / "gan", "--full", "--out", tmp_path / "out")
+    done = run("train", "radial-lr", *words)
+    assert done.exit_code == 1
+    assert "stand-in fakes need the codec history of the real patches" in done.stderr
+    done = run("train", "rgb", *words)
+    assert done.exit_code == 1
+    assert "no recipe for 'rgb'" in done.stderr
+    assert not (tmp_path / "out").exists()
+    done = run("train", "radial-lr", *words, "--codec", "lossless")
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out" / "card.json").read_text())["codec_policy"] == "both classes alike: lossless"
