@@ -1,6 +1,7 @@
 """The answers of a study: a SQLite file in which every answer is on disk before its reader hears of it.
 
-Write-ahead logging with full synchronisation: a killed server or a power cut loses nothing that was acknowledged.
+Write-ahead logging with full synchronisation: a killed server or a power cut loses nothing that was acknowledged. Only
+the log of pages shown is not waited for; a power cut, and nothing less, may cost its last entries.
 Answers are only added: a changed mind is a new revision, and the old one stays. Withdrawal is the one thing that
 deletes, and then the bytes are overwritten as well.
 """
@@ -10,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Engine, create_engine, delete, event, func, select, update
+from sqlalchemy import Engine, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -80,8 +82,9 @@ class Answers:
         self.path.parent.mkdir(exist_ok=True)
         self._engine = _engine(self.path)
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
+        self._turn = threading.Lock()  # SQLite lets waiting writers sleep, and longer each time; a lock wakes the next
         try:
-            with self._engine.execution_options(writes=True).begin() as connection:
+            with self._engine.execution_options(kind="writes").begin() as connection:
                 Table.metadata.create_all(connection)
         except DatabaseError as err:
             raise ExamError(f"{FOLDER}/{FILE}: not a database of answers ({err.orig}).") from err
@@ -172,16 +175,21 @@ class Answers:
         return True
 
     def log(self, person: Person, kind: str, showing: str) -> None:
-        """Write down that something happened."""
-        with self._writing() as db:
-            if db.get(Person, person.id) is not None:
-                db.add(Event(person_id=person.id, kind=kind, showing=showing, at=_now()))
+        """Write down that something happened, without waiting for the disk."""
+        with self._writing("logs") as db:
+            if db.scalar(select(Person.id).where(Person.id == person.id)) is not None:
+                db.execute(insert(Event).values(person_id=person.id, kind=kind, showing=showing, at=_now()))
 
-    def latest(self, person: Person) -> dict[str, Answer]:
-        """The last revision of each answer of one reader, by showing."""
+    def answered(self, person: Person) -> frozenset[str]:
+        """The showings that one reader has answered; every request asks, so nothing else is read."""
+        with self._engine.connect() as connection:
+            names = select(Answer.showing).where(Answer.person_id == person.id).distinct()
+            return frozenset(str(name) for (name,) in connection.execute(names))
+
+    def last(self, person: Person, showing: str) -> Answer | None:
+        """The last revision of one answer."""
         with self._sessions() as db:
-            rows = db.scalars(select(Answer).where(Answer.person_id == person.id).order_by(Answer.revision))
-            return {row.showing: row for row in rows}
+            return db.scalar(select(Answer).where(*_of(person, showing)).order_by(Answer.revision.desc()).limit(1))
 
     def withdraw(self, person: Person) -> None:
         """Delete a reader and everything given; what stays is that somebody withdrew."""
@@ -230,8 +238,9 @@ class Answers:
         return "0" if fact is None else fact.value
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        with self._sessions(bind=self._engine.execution_options(writes=True)) as db, db.begin():
+    def _writing(self, kind: Literal["writes", "logs"] = "writes") -> Iterator[Session]:
+        engine = self._engine.execution_options(kind=kind)
+        with self._turn, self._sessions(bind=engine) as db, db.begin():
             yield db
 
 
@@ -241,14 +250,18 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # SQLAlchemy's events below say when a transaction begins
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+        for pragma in ("journal_mode=WAL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # A writer takes the lock at once: one that reads first and writes later could fail in the middle.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        match connection.get_execution_options().get("kind", "reads"):
+            case "reads":
+                connection.exec_driver_sql("BEGIN")
+            case kind:
+                connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if kind == 'writes' else 'NORMAL'}")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

@@ -69,7 +69,7 @@ def practice(request: Request, seat: Seated, number: int) -> Response:
     """A practice item, or what it was once it is answered."""
     showing = showing_at(seat.practice, number)
     turn_back_if_ahead(seat, f"/practice/{number}", showing)
-    given = seat.latest.get(showing)
+    given = seat.last(showing)
     truth = None
     if given is not None:
         trials = seat.room.study.practice
@@ -84,7 +84,7 @@ def answer_practice(seat: Seated, form: Form, number: int) -> Response:
     """Commit the answer to a practice item, then say what it was."""
     showing = showing_at(seat.practice, number)
     turn_back_if_ahead(seat, f"/practice/{number}", showing)
-    if showing not in seat.latest:
+    if showing not in seat.answered:
         _save(seat, showing, number, answer_of(form, seat.room.study), practice=True, revision=0)
     return RedirectResponse(f"/practice/{number}", 303)
 
@@ -95,7 +95,7 @@ def patch(request: Request, seat: Seated, number: int) -> Response:
     showing = showing_at(seat.order, number)
     turn_back_if_ahead(seat, f"/patch/{number}", showing)
     seat.room.answers.log(seat.person, "shown", showing)
-    return _patch_page(request, seat, seat.order, number, seat.latest.get(showing), practice=False, truth=None)
+    return _patch_page(request, seat, seat.order, number, seat.last(showing), practice=False, truth=None)
 
 
 @router.post("/patch/{number}")
@@ -103,7 +103,7 @@ def answer_patch(seat: Seated, form: Form, number: int) -> Response:
     """Commit an answer; one that changes nothing is not written again."""
     showing = showing_at(seat.order, number)
     turn_back_if_ahead(seat, f"/patch/{number}", showing)
-    given, before = answer_of(form, seat.room.study), seat.latest.get(showing)
+    given, before = answer_of(form, seat.room.study), seat.last(showing)
     if before is None or not given.repeats(before):
         revision = whole(form.text("revision"))
         if revision is None:

@@ -86,7 +86,7 @@ def code(request: Request, seat: Seated, _form: Form) -> Response:
 def ready(request: Request, seat: Seated) -> Response:
     """The return code and how to answer."""
     shown = request.cookies.get(seat.room.cookie("code"), "")
-    begun = bool(seat.latest)
+    begun = bool(seat.answered)
     return seat.room.page("room_ready.html.j2", session_of(request, seat.room), seat=seat, code=shown, begun=begun)
 
 

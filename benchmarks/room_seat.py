@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -31,7 +30,11 @@ class Seat:
     person: Person
     practice: list[str]
     order: list[str]
-    latest: Mapping[str, Answer]
+    answered: frozenset[str]
+
+    def last(self, showing: str) -> Answer | None:
+        """What was answered to this showing last."""
+        return self.room.answers.last(self.person, showing) if showing in self.answered else None
 
     @property
     def next_path(self) -> str:
@@ -42,14 +45,14 @@ class Seat:
         """Where this reader goes on once ``showing`` is answered too."""
         for kind, names in (("practice", self.practice), ("patch", self.order)):
             for at, name in enumerate(names, 1):
-                if name not in self.latest and name != showing:
+                if name not in self.answered and name != showing:
                     return f"/{kind}/{at}"
         return "/done"
 
     @property
     def place(self) -> int:
         """The first place without an answer, from 1; one past the last where all have one."""
-        return next((at for at, name in enumerate(self.order, 1) if name not in self.latest), len(self.order) + 1)
+        return next((at for at, name in enumerate(self.order, 1) if name not in self.answered), len(self.order) + 1)
 
 
 async def admitted(request: Request, room: InRoom) -> None:
@@ -58,8 +61,8 @@ async def admitted(request: Request, room: InRoom) -> None:
         raise HTTPException(403, "Ask the study lead for the address with its token.")
 
 
-def seated(request: Request, room: InRoom, _admitted: Annotated[None, Depends(admitted)]) -> Seat:
-    """The reader whose session this is.
+async def seated(request: Request, room: InRoom, _admitted: Annotated[None, Depends(admitted)]) -> Seat:
+    """The reader whose session this is; two short reads, quicker done than handed to another thread.
 
     Raises:
         Elsewhere: To the first page, if there is none.
@@ -69,7 +72,7 @@ def seated(request: Request, room: InRoom, _admitted: Annotated[None, Depends(ad
     if person is None or person.seed is None:
         raise Elsewhere("/")
     study = room.study
-    return Seat(room, person, study.practice_order(), study.order(person.seed), room.answers.latest(person))
+    return Seat(room, person, study.practice_order(), study.order(person.seed), room.answers.answered(person))
 
 
 Seated = Annotated[Seat, Depends(seated)]
@@ -88,5 +91,5 @@ def showing_at(order: list[str], number: int) -> str:
 
 def turn_back_if_ahead(seat: Seat, path: str, showing: str) -> None:
     """Readers answer in order: what lies behind the first open question cannot be looked at yet."""
-    if showing not in seat.latest and path != seat.next_path:
+    if showing not in seat.answered and path != seat.next_path:
         raise Elsewhere(seat.next_path)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import pytest
+from sqlalchemy import event
 
 from histoforensics.benchmarks.answers import Answers, Given
 from histoforensics.benchmarks.room_server import serve_room
@@ -154,3 +155,29 @@ def test_a_server_that_cannot_start_says_why(tmp_path, study_root):
         port = taken.getsockname()[1]
         with pytest.raises(ExamError, match=rf"Cannot listen on 127.0.0.1 port {port} .*choose another --port"):
             serve_room(study_root, port=port)
+
+
+def test_the_last_revision_is_the_answer_that_counts(answers):
+    person, other = _join(answers), _join(answers, "other")
+    for revision, verdict in enumerate(("real", "fake", "unsure")):
+        answers.save(person, "x", Given(verdict=verdict), place=1, practice=False, revision=revision)
+    answers.save(person, "y", Given(verdict="real"), place=2, practice=False, revision=0)
+    assert answers.answered(person) == {"x", "y"}
+    assert answers.answered(other) == frozenset()
+    assert (answers.last(person, "x").verdict, answers.last(person, "x").revision) == ("unsure", 2)
+    assert answers.last(other, "x") is None
+
+
+def test_only_answers_wait_for_the_disk(answers):
+    synchronous = []  # 2 is FULL, 1 NORMAL: what each write was committed with
+
+    @event.listens_for(answers._engine, "commit")
+    def _committed(connection):
+        if connection.get_execution_options().get("kind"):
+            synchronous.append(connection.exec_driver_sql("PRAGMA synchronous").scalar())
+
+    person = _join(answers)
+    answers.log(person, "shown", "x")
+    answers.save(person, "x", Given(verdict="real"), place=1, practice=False, revision=0)
+    answers.withdraw(person)
+    assert synchronous == [2, 1, 2, 2]

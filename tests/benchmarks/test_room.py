@@ -383,5 +383,5 @@ def test_given_says_whether_it_repeats(answers):
     person = answers.join(role="r", years=1, consent_version="c", session="s", seed=1)
     given = Given(verdict="real", confidence=2, reasons=("a",), note="n")
     assert answers.save(person, "x", given, place=1, practice=False, revision=0)
-    assert given.repeats(answers.latest(person)["x"])
-    assert not Given(verdict="real", confidence=2, reasons=("a", "b"), note="n").repeats(answers.latest(person)["x"])
+    assert given.repeats(answers.last(person, "x"))
+    assert not Given(verdict="real", confidence=2, reasons=("a", "b"), note="n").repeats(answers.last(person, "x"))
