@@ -185,8 +185,8 @@ def _notes(found: Findings, easy: bool) -> list[Reason]:
     notes = []
     best, cell = found.best_control
     if easy:
-        notes.append(Reason("easy", f"{LOOKS_AT.get(best, best)} alone reaches AUC {cell.auc:.2f}: detectors earn no "
-                            "credit for telling these sets apart", cell.auc))  # fmt: skip
+        told = f"AUC {cell.auc:.2f} comes from {LOOKS_AT.get(best, best)} alone: detectors earn no credit here"
+        notes.append(Reason("easy", told, cell.auc))
     if found.sources["same_source"] is None:
         notes.append(
             Reason("source-unknown", "nothing says whether the fakes were made from tissue of the same source", 0)

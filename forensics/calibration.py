@@ -65,6 +65,11 @@ class Calibration:
         return cls(**{**data, "conformal": None if told is None else Conformal.from_json(told)})
 
     @property
+    def cut(self) -> float:
+        """P(fake) midway between the two thresholds in log-odds, for whoever must decide every patch."""
+        return _midway(self.real_below, self.fake_above)
+
+    @property
     def promise(self) -> str:
         """One sentence on the false-positive rate that so few independent reals can support."""
         return (
@@ -161,9 +166,7 @@ def thresholds(real: Floats, fake: Floats) -> tuple[float, float, bool]:
     real_below = float(np.sort(fake)[math.floor(MISS_RATE * len(fake))])
     if fake_above >= real_below:
         return real_below, fake_above, False
-    tiny = 1e-7  # float32 scores saturate at 0 and 1
-    cut = special.expit(np.mean(special.logit(np.clip([fake_above, real_below], tiny, 1 - tiny))))
-    cut = float(np.clip(np.float32(cut), fake_above, real_below))
+    cut = float(np.clip(np.float32(_midway(fake_above, real_below)), fake_above, real_below))
     return cut, cut, True
 
 
@@ -181,6 +184,12 @@ def false_positive_promise(independent: int) -> tuple[float, float]:
     above = math.floor(FALSE_POSITIVE_RATE * independent)
     law = stats.beta(above + 1, independent - above)
     return float(law.mean()), float(law.ppf(0.95))
+
+
+def _midway(p: float, q: float) -> float:
+    """The probability halfway between two others in log-odds."""
+    tiny = 1e-7  # float32 scores saturate at 0 and 1
+    return float(special.expit(np.mean(special.logit(np.clip([p, q], tiny, 1 - tiny)))))
 
 
 def _count(groups: Groups | int | None, n: int) -> int:

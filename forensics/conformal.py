@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from histoforensics.slides import PatchError, require
 
@@ -29,6 +30,7 @@ from .leaks import as_groups
 MOST_KNOTS = 500  # of a saved tail; thinning rounds p values up, so it never makes a verdict bolder
 PATHOLOGIST_COVERAGE = 57 / 60  # the published reader decided 57 of 60 patches
 TINY = 1e-12
+SATURATED = 1e-7  # float32 scores end in 0 and 1
 
 Floats = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
@@ -105,7 +107,7 @@ class Conformal:
 
     @property
     def least_alpha(self) -> float:
-        """The smallest alpha at which both classes can be excluded at all; below it only one verdict is left."""
+        """The smallest alpha at which either class can be excluded; so few calibration patches support no smaller."""
         return max(self.real.least, self.fake.least)
 
     def p_values(self, scores: Floats) -> npt.NDArray[np.float64]:
@@ -174,23 +176,30 @@ def selective(
 
 
 def risk_at_coverage(
-    labels: npt.NDArray[np.integer[Any]], conformal: Conformal, scores: Floats, coverage: float = PATHOLOGIST_COVERAGE
+    labels: npt.NDArray[np.integer[Any]], scores: Floats, cut: float, coverage: float = PATHOLOGIST_COVERAGE
 ) -> float:
     """Share of wrong verdicts among the surest ``coverage`` of the patches (n,); the pathologist decided 95 %.
 
-    Each patch gets the class with the larger p value, and is the surer the further the two are apart; no label is used
-    to choose whom to leave out. Ties at the edge are counted by their mean, so that order cannot matter.
+    A score above ``cut`` is called fake, and a patch is the surer the further its log-odds are from the cut's; no label
+    is used to choose whom to leave out. Ties at the edge are counted by their mean, so that order cannot matter.
+
+    Args:
+        labels: 0 real, 1 fake (n,).
+        scores: P(fake) (n,).
+        cut: Frozen, such as :attr:`Calibration.cut`.
+        coverage: Share of patches that get a verdict.
 
     Raises:
         PatchError: If the shapes differ or there is no patch.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, np.float64)
+    labels, p = np.asarray(labels), np.asarray(scores, np.float64)
     require(0 < coverage <= 1, "coverage", "above 0 and at most 1", coverage)
-    if labels.shape != scores.shape or not len(labels):
-        raise PatchError(f"one score a label is wanted, got {labels.shape} labels and {scores.shape} scores.")
-    gap = np.subtract(*conformal.p_values(scores).T[::-1])  # above 0 leans to fake
-    wrong = np.where(gap == 0, 0.5, (gap > 0) != (labels == 1))  # a tie is a coin's toss
-    sureness, last = np.abs(gap), max(1, round(coverage * len(labels)))
+    require(0 < cut < 1, "cut", "between 0 and 1", cut)
+    if labels.shape != p.shape or not len(labels):
+        raise PatchError(f"one score a label is wanted, got {labels.shape} labels and {p.shape} scores.")
+    leaning = special.logit(np.clip(p, SATURATED, 1 - SATURATED)) - special.logit(cut)  # above 0 leans to fake
+    wrong = np.where(leaning == 0, 0.5, (leaning > 0) != (labels == 1))  # a tie is a coin's toss
+    sureness, last = np.abs(leaning), max(1, round(coverage * len(labels)))
     edge = np.sort(sureness)[::-1][last - 1]
     inside, tied = sureness > edge, sureness == edge
     return float((wrong[inside].sum() + wrong[tied].mean() * (last - inside.sum())) / last)

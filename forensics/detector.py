@@ -150,7 +150,14 @@ class Detector(torch.nn.Module, ABC):
         if not ((p >= 0) & (p <= 1)).all():
             raise DetectorError(f"{self.name}: scores must be from 0 to 1, got {p[~((p >= 0) & (p <= 1))][0]!r}.")
         if alpha is not None:
-            out = self.conformal.verdicts(p, alpha)
+            conformal = self.conformal
+            if alpha < conformal.least_alpha:
+                raise DetectorError(
+                    f"{self.name}: alpha {alpha:g} is more than its calibration supports, with "
+                    f"{conformal.real.observations} independent reals and {conformal.fake.observations} fakes; "
+                    f"{conformal.least_alpha:.2g} is the smallest."
+                )
+            out = conformal.verdicts(p, alpha)
         else:
             out = np.full(p.shape, Verdict.UNSURE.value)
             out[p < self.real_below.item()] = Verdict.REAL.value

@@ -117,3 +117,10 @@ def test_one_percent_threshold_needs_ninety_nine_independent_reals():
 def test_class_missing_from_calibration_is_refused():
     with pytest.raises(PatchError, match="the calibration split has no real patches; thresholds need both classes"):
         calibrate(np.array([]), np.array([1.0]))
+
+
+def test_the_cut_is_midway_between_the_thresholds_in_log_odds():
+    rng = np.random.default_rng(3)
+    calibration = calibrate(rng.normal(-1, 1, 200), rng.normal(1, 1, 200))
+    odds = special.logit([calibration.real_below, calibration.fake_above])
+    assert special.logit(calibration.cut) == pytest.approx(odds.mean(), abs=1e-6)

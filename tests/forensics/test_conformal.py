@@ -110,17 +110,25 @@ def test_selective_risk_counts_wrong_verdicts_among_the_decided():
 
 
 def test_risk_at_a_coverage_leaves_out_the_least_sure():
-    found = Conformal.of(np.linspace(0, 0.6, 60), np.linspace(0.4, 1, 60))
-    labels, scores = np.repeat([0, 1], 30), np.r_[np.full(28, 0.1), [0.52, 0.9], np.full(30, 0.9)]
-    assert risk_at_coverage(labels, found, scores, 1.0) == pytest.approx(2 / 60)
-    assert risk_at_coverage(labels, found, scores, 59 / 60) == pytest.approx(1 / 59)
-    assert risk_at_coverage(labels, found, scores) == pytest.approx(1 / 57, abs=1e-3)
+    labels, scores = np.repeat([0, 1], 30), np.r_[np.full(28, 0.1), [0.52, 0.95], np.full(30, 0.9)]
+    assert risk_at_coverage(labels, scores, 0.5, 1.0) == pytest.approx(2 / 60)
+    assert risk_at_coverage(labels, scores, 0.5, 59 / 60) == pytest.approx(1 / 59)
+    assert risk_at_coverage(labels, scores, 0.5) == pytest.approx(1 / 57)
+    assert risk_at_coverage(labels, scores, 0.92, 1.0) == pytest.approx(31 / 60)
 
 
 def test_ties_at_the_edge_do_not_depend_on_order():
-    found = Conformal.of(np.array([0.0]), np.array([1.0]))
     labels = np.repeat([0, 1], 5)
-    assert risk_at_coverage(labels, found, np.full(10, 0.5), 0.5) == pytest.approx(0.5)
+    assert risk_at_coverage(labels, np.full(10, 0.5), 0.5, 0.5) == pytest.approx(0.5)
+    assert risk_at_coverage(labels, np.full(10, 1.0), 0.5, 0.3) == pytest.approx(0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.floats(0, 1, width=32)), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_risk_at_full_coverage_is_the_error_of_the_cut(pairs):
+    labels, scores = (np.array(column) for column in zip(*pairs, strict=True))
+    wrong = np.where(scores == 0.5, 0.5, (scores > 0.5) != labels)
+    assert risk_at_coverage(labels, scores, 0.5, 1.0) == pytest.approx(wrong.mean())
 
 
 def test_bad_input_is_told():
@@ -132,4 +140,6 @@ def test_bad_input_is_told():
     with pytest.raises(PatchError, match="one verdict a label"):
         selective(np.array([0]), np.array(["real", "real"]))
     with pytest.raises(ConfigError, match=r"coverage must be above 0 and at most 1, got 1\.5"):
-        risk_at_coverage(np.array([0]), found, np.array([0.1]), 1.5)
+        risk_at_coverage(np.array([0]), np.array([0.1]), 0.5, 1.5)
+    with pytest.raises(PatchError, match="one score a label"):
+        risk_at_coverage(np.array([0]), np.array([0.1, 0.2]), 0.5)

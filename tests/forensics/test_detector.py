@@ -240,6 +240,11 @@ def test_verdicts_at_an_error_rate_are_conformal_and_survive_saving(trained, tmp
     assert load_detector(trained.save(tmp_path / "d")).verdicts(scores, alpha=0.2).tolist() == wanted.tolist()
 
 
+def test_an_error_rate_that_so_few_groups_cannot_support_is_refused(trained):
+    with pytest.raises(DetectorError, match=r"alpha 0\.05 is .* with 10 independent reals and 30 fakes; 0\.091 is the"):
+        trained.verdicts(np.array([0.5]), alpha=0.05)
+
+
 def test_doubtful_patches_become_unsure(trained, blurred_noise):
     pixels, _ = blurred_noise(5, 32, seed=5)
     scores = trained.score(pixels)
