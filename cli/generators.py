@@ -222,8 +222,6 @@ def pack(
         )  # fmt: skip
     if card["evaluation"]:
         _print_results(card["evaluation"])
-    if not card["commands"]:
-        console.print("The run's settings are no preset's, so the card names no command; give it with --made-by.")
     console.print(f"{card['family']}, {card['kimg']:g} kimg, {card['bytes'] / 1e6:.1f} MB, is in {out.name}.")
 
 

@@ -19,6 +19,7 @@ from histoforensics.slides import CheckpointError, ConfigError, atomic_folder, f
 from histoforensics.slides.runcard import package_version, public
 
 from .checkpoints import FORMAT, LoadedGenerator, load_generator, write_generator
+from .config import TrainConfig
 from .journal import png
 from .presets import Preset, preset
 from .sampling import sample
@@ -50,7 +51,7 @@ def pack(
         out: Folder to write; it appears whole or not at all.
         judge: Called with the packed generator; what it returns is the card's "evaluation".
         faults: What a pathologist would object to, a sentence each.
-        commands: What made it, so that anyone can make it again; none: told from the run's config.
+        commands: What made it, so that anyone can make it again; none: `made_by`.
         data_note: Where the training tissue comes from and under which terms.
         licence: Of the weights.
         overwrite: Replace a folder that is not empty.
@@ -100,17 +101,32 @@ def half_precision(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor
 
 
 def made_by(loaded: LoadedGenerator) -> list[str]:
-    """The command that trains such a generator, none where the settings are no preset's.
+    """The command that trains such a generator: `generators train`, or Python where the settings are no preset's.
 
     A run may have been made in several calls; this is the one call that gives the same weights on the same machine.
     """
-    config, kimg = loaded.config, loaded.card["images"] / 1000
+    config, kimg, origin = loaded.config, loaded.card["images"] / 1000, str(loaded.card["data"]["origin"])
     for name in get_args(Preset):
-        kin = preset(config.family, name, resolution=config.resolution, kimg=kimg, seed=config.seed)
-        if replace(config, kimg=kimg, snapshot_kimg=kin.snapshot_kimg, grid_side=kin.grid_side) == kin:
+        kin = _kin(name, config, kimg)
+        if kin and replace(config, kimg=kimg, snapshot_kimg=kin.snapshot_kimg, grid_side=kin.grid_side) == kin:
             options = f"--preset {name} --resolution {config.resolution} --kimg {kimg:g} --seed {config.seed}"
-            return [f"histoforensics generators train {config.family} --data {loaded.card['data']['origin']} {options}"]
-    return []
+            return [f"histoforensics generators train {config.family} --data {origin} {options}"]
+    source = f"open_source({origin.split(', ')}, c.resolution)"
+    python = (
+        "import json; from dataclasses import replace; from pathlib import Path; "
+        "from histoforensics.generators import *; "
+        "c = TrainConfig.from_json(json.loads(Path('config.json').read_text())['config']); "
+        f"fit({source}, replace(c, kimg={kimg:g}), 'runs/{config.family}')"
+    )
+    return [f'python -c "{python}"']
+
+
+def _kin(name: Preset, config: TrainConfig, kimg: float) -> TrainConfig | None:
+    """The preset of the run's family, size and seed; None where it has no such size."""
+    try:
+        return preset(config.family, name, resolution=config.resolution, kimg=kimg, seed=config.seed)
+    except ConfigError:
+        return None
 
 
 def _card(packed: LoadedGenerator, file: Path, run: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from histoforensics.cli import app
-from histoforensics.generators import FAMILIES, CropSource, TrainConfig, fit, load_generator
+from histoforensics.generators import FAMILIES, CropSource, TrainConfig, features, fit, load_generator, pack, zoo
 from histoforensics.generators.data import Picture
 from histoforensics.slides import PatchSet
 
@@ -84,6 +84,88 @@ def test_sampling_by_name_writes_exactly_that_many_labelled_fakes(run, trained, 
     assert set(patches.table["noise_mode"]) == {"const"}
 
 
+@pytest.fixture
+def shipped(trained, tmp_path, monkeypatch):
+    """A zoo that holds the tiny generator as its StyleGAN2."""
+    evaluation = {
+        "kid": {"fake_to_training": {"mean": 0.3}, "training_to_other": {"mean": 0.1}, "ratio": 3.0,
+                "ratio_to": "training_to_other"},
+    }  # fmt: skip
+    pack(trained, tmp_path / "zoo/stylegan2", judge=lambda _: evaluation, faults=["Nuclei are smudged."])
+    monkeypatch.setattr(zoo, "ZOO_ROOT", tmp_path / "zoo")
+    return tmp_path / "zoo"
+
+
+@pytest.fixture
+def quick_features(monkeypatch):
+    """The mean colour in place of the default features."""
+
+    class Mean:
+        name, dimensions, resize = "mean", 3, "none"
+
+        def features(self, pixels, batch=64):
+            return pixels.mean((1, 2)).astype(np.float32) / 255
+
+    monkeypatch.setattr(features, "FEATURES", {features.DEFAULT_FEATURES: Mean})
+
+
+def test_a_shipped_generator_is_sampled_by_its_name(run, shipped, tmp_path):
+    result = run("sample", "stylegan2", "--count", 3, "--out", "fakes")
+    assert result.exit_code == 0, result.output
+    assert "by the shipped stylegan2" in " ".join(result.stdout.split())
+    assert len(list((tmp_path / "fakes").rglob("*.png"))) == 3
+    missing = run("sample", "pathologygan", "--out", "none")
+    assert missing.exit_code == 1
+    assert "the shipped pathologygan is missing from this installation" in " ".join(missing.stderr.split())
+
+
+def test_a_run_goes_before_a_shipped_generator_of_its_name_and_is_named(run, shipped, trained, tmp_path):
+    trained.rename(trained.parent / "stylegan2")
+    result = run("sample", "stylegan2", "--count", 1, "--out", "fakes")
+    assert "by runs/stylegan2" in " ".join(result.stdout.split())
+
+
+def test_the_list_shows_the_cards_of_the_shipped_ones(run, shipped):
+    printed = " ".join(run("list").stdout.split())
+    assert "0.3000 (0.1000)" in printed
+    assert "stylegan2: Nuclei are smudged." in printed
+    assert "stylegan2, licence: Apache-2.0" in printed
+    assert "Not in this installation: stylegan, pathologygan." in printed
+    cards = json.loads(run("list", "--json").stdout)["shipped"]
+    assert list(cards) == ["stylegan2"]
+    assert cards["stylegan2"]["evaluation"]["kid"]["ratio"] == 3.0
+
+
+def test_evaluating_prints_a_table_and_writes_figures(run, shipped, images, quick_features, tmp_path):
+    result = run("evaluate", "stylegan2", "--data", images, "--count", 20, "--out", "found")
+    assert result.exit_code == 0, result.output
+    printed = " ".join(result.stdout.split())
+    assert "KID ratio" in printed
+    assert "Features: mean" in printed
+    assert "these are not the data that the generator was trained on" in printed
+    assert (tmp_path / "found/results.json").is_file()
+    again = run("evaluate", "tiny", "--data", images, "--count", 20, "--out", "found", "--overwrite", "--json")
+    assert json.loads(again.stdout)["count"]["fake"] == 20
+    full = run("evaluate", "tiny", "--data", images, "--count", 20, "--out", "found")
+    assert full.exit_code == 1
+    assert "the folder is not empty" in " ".join(full.stderr.split())
+
+
+def test_packing_measures_what_is_packed_and_training_does_not_touch_it(run, trained, images, quick_features, tmp_path):
+    result = run(
+        "pack", "tiny", "--out", "packed", "--data", images, "--count", 20, "--fault", "No nuclei.", "--made-by", "me",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    card = json.loads((tmp_path / "packed/card.json").read_text())
+    assert card["evaluation"]["generator"]["sha256"] == card["sha256"]
+    assert (card["faults"], card["commands"]) == (["No nuclei."], ["me"])
+    before = (tmp_path / "packed/generator.safetensors").read_bytes()
+    refused = run("train", "stylegan2", "--data", images, "--resolution", 16, "--kimg", 0.016, "--out", "packed")
+    assert refused.exit_code == 1
+    assert "packed holds a generator and no state to go on from" in " ".join(refused.stderr.split())
+    assert (tmp_path / "packed/generator.safetensors").read_bytes() == before
+
+
 def test_the_list_names_families_and_runs(run, trained):
     assert "No generator" in run("list", "--runs", "nowhere").stdout
     result = run("list", "--json")
@@ -108,6 +190,9 @@ def test_info_counts_the_published_parameters(run):
         (("train", "stylegan2", "--data", "images", "--resolution", 16, "--kimg", 0), "kimg must be above 0"),
         (("train", "stylegan2", "--data", "images"), "the network needs crops of 128 px"),
         (("sample", "nobody", "--out", "fakes"), "nobody holds no generator"),
+        (("evaluate", "tiny", "--data", "images", "--out", "fakes", "--count", 3), "count must be at least 20"),
+        (("evaluate", "tiny", "--data", "images", "--out", "fakes", "--features", "fid"), "features must be one of"),
+        (("pack", "nobody", "--out", "fakes"), "nobody holds no generator"),
         (("sample", "tiny", "--out", "fakes", "--psi", 2), "psi must be from 0 to 1"),
         (("sample", "tiny", "--out", "fakes", "--count", 0), "count must be at least 1"),
     ],
@@ -120,7 +205,7 @@ def test_a_mistake_ends_in_one_sentence_and_exit_code_1(run, images, trained, tm
 
 
 def test_help_shows_an_example(run):
-    for command in ("train", "sample", "info", "import", "export", "list"):
+    for command in ("train", "sample", "evaluate", "pack", "info", "import", "export", "list"):
         assert "Example: histoforensics generators" in run(command, "--help").stdout.replace("\n", " ").replace(
             "  ", " "
         )
