@@ -5,13 +5,18 @@ from .exam import Exam, Marks, exam_size
 from .examiner import build_exam
 from .figures import write_figures
 from .generalization import Cell, HeldOut, auc_matrix, in_domain, leave_one_out, same_generator
+from .margins import Margin, margins
+from .perturbations import PERTURBATIONS, Perturbation
 from .readers import PUBLISHED, Reader, ReaderKind
 from .report import render_report, write_report
 from .results import GeneratorFacts, assemble, exam_scores, read_results, write_results
+from .robustness import robustness
+from .robustness_figure import robustness_figure
 from .study import Study
 from .study_build import build_study
 
 __all__ = [
+    "PERTURBATIONS",
     "PUBLISHED",
     "Cell",
     "ConfusionTable",
@@ -19,7 +24,9 @@ __all__ = [
     "Exam",
     "GeneratorFacts",
     "HeldOut",
+    "Margin",
     "Marks",
+    "Perturbation",
     "Reader",
     "ReaderKind",
     "Study",
@@ -31,8 +38,11 @@ __all__ = [
     "exam_size",
     "in_domain",
     "leave_one_out",
+    "margins",
     "read_results",
     "render_report",
+    "robustness",
+    "robustness_figure",
     "same_generator",
     "write_figures",
     "write_report",

@@ -23,7 +23,7 @@ CLEAN = "none"
 LEAST_AUC = 0.9  # a detector is said to hold as far as its AUC stays there
 COLUMNS = (
     "detector", "perturbation", "severity", "mean_change", "auc", "auc_low", "auc_high", "tpr", "tpr_low", "tpr_high",
-    "fpr", "fpr_low", "fpr_high", "unsure", "n_real", "n_fake",
+    "fpr", "fpr_low", "fpr_high", "unsure", "doubtful", "fpr_trusted", "n_real", "n_fake",
 )  # fmt: skip
 
 
@@ -42,8 +42,9 @@ def robustness(
     """One row a perturbation and severity, the unchanged patches first: AUC, and the rates at the frozen threshold.
 
     ``tpr`` is the share of fakes above the detector's ``fake_above`` (frozen for 5 % false positives), with a Wilson
-    interval, ``fpr`` that of reals, ``unsure`` the share of both that gets no verdict; ``mean_change`` in grey levels;
-    ``n_real`` and ``n_fake`` how many patches were used.
+    interval, ``fpr`` that of reals, ``unsure`` the share of both that gets no verdict; ``doubtful`` the share that the
+    detector itself finds unlike its calibration, and ``fpr_trusted`` the false positives left when these are unsure;
+    ``mean_change`` in grey levels; ``n_real`` and ``n_fake`` how many patches were used.
 
     Args:
         detector: A calibrated one.
@@ -81,7 +82,7 @@ def robustness(
 
 
 def summary(table: pd.DataFrame, least_auc: float = LEAST_AUC) -> pd.DataFrame:
-    """One row a detector and perturbation: mean and worst AUC, and the severities where it is under ``least_auc``."""
+    """One row a detector and perturbation: mean and worst AUC, where it is under ``least_auc``, worst rates."""
     changed = table[table["perturbation"] != CLEAN]
     rows = [
         {
@@ -90,6 +91,7 @@ def summary(table: pd.DataFrame, least_auc: float = LEAST_AUC) -> pd.DataFrame:
             "mean_auc": float(part["auc"].mean()),
             "worst_auc": float(part["auc"].min()),
             "worst_fpr": float(part["fpr"].max()),
+            "worst_fpr_trusted": float(part["fpr_trusted"].max()),
             "fails_at": ", ".join(f"{s:g}" for s in part.loc[part["auc"] < least_auc, "severity"]),
         }
         for (detector, name), part in changed.groupby(["detector", "perturbation"], sort=False)
@@ -119,6 +121,8 @@ def _row(
 ) -> dict[str, Any]:
     scores = detector.score(pixels)
     verdicts = detector.verdicts(scores)
+    doubts = np.array([reason is not None for reason in detector.reasons_to_doubt(pixels)], dtype=bool)
+    trusted = detector.verdicts(scores, doubtful=doubts)
     found = cluster_bootstrap_auc(labels, scores, groups, n_boot, seed)
     counts = {c: int((labels == c).sum()) for c in (REAL, FAKE)}
     called = {c: int((verdicts[labels == c] == "fake").sum()) for c in (REAL, FAKE)}
@@ -128,5 +132,7 @@ def _row(
         "auc": found.auc, "auc_low": found.low, "auc_high": found.high,
         "tpr": called[FAKE] / counts[FAKE], "tpr_low": tpr.low, "tpr_high": tpr.high,
         "fpr": called[REAL] / counts[REAL], "fpr_low": fpr.low, "fpr_high": fpr.high,
-        "unsure": float((verdicts == "unsure").mean()), "n_real": counts[REAL], "n_fake": counts[FAKE],
+        "unsure": float((verdicts == "unsure").mean()), "doubtful": float(doubts.mean()),
+        "fpr_trusted": float((trusted[labels == REAL] == "fake").mean()),
+        "n_real": counts[REAL], "n_fake": counts[FAKE],
     }  # fmt: skip

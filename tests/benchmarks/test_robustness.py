@@ -120,6 +120,10 @@ def test_table_has_a_row_a_severity_and_numbers_that_can_be_counted(table, detec
     assert blurred["tpr"] == (scores[20:] > detector.fake_above.item()).mean()
     assert blurred["fpr"] == (scores[:20] > detector.fake_above.item()).mean()
     assert blurred["mean_change"] == mean_change(pixels, changed)
+    doubts = np.array([reason is not None for reason in detector.reasons_to_doubt(changed)])
+    assert blurred["doubtful"] == doubts.mean()
+    assert blurred["fpr_trusted"] == ((scores[:20] > detector.fake_above.item()) & ~doubts[:20]).mean()
+    assert table.loc[table["severity"].eq(3) & table["perturbation"].eq("blur"), "doubtful"].item() == 1
     assert ((table["auc_low"] <= table["auc"]) & (table["auc"] <= table["auc_high"])).all()
     assert set(table["n_real"]) == set(table["n_fake"]) == {20}
 
@@ -146,7 +150,9 @@ def test_a_perturbation_that_does_nothing_and_a_detector_without_thresholds_are_
 
 def test_summary_names_the_severities_at_which_it_fails():
     rows = [("none", np.nan, 1.0), ("blur", 1.0, 0.95), ("blur", 2.0, 0.8), ("blur", 3.0, 0.5), ("jpeg", 70.0, 0.99)]
-    table = pd.DataFrame(rows, columns=["perturbation", "severity", "auc"]).assign(detector="d", fpr=0.1)
+    table = pd.DataFrame(rows, columns=["perturbation", "severity", "auc"]).assign(
+        detector="d", fpr=0.1, fpr_trusted=0.0
+    )
     told = summary(table)
     assert told["fails_at"].tolist() == ["2, 3", ""]
     assert told["mean_auc"].tolist() == pytest.approx([0.75, 0.99])
