@@ -42,13 +42,23 @@ def sample(
 def info(
     slide: Annotated[Path, typer.Argument(help="A slide file.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    phi: Annotated[
+        bool,
+        typer.Option("--phi", help="Say instead what in it may name a person, a place or a day; values are not shown."),
+    ] = False,
     mpp: Mpp = None,
 ) -> None:
     """Say how large a slide is, at which resolution, and everything known of how it was compressed.
 
     Example: histoforensics slides info CMU-1-Small-Region.svs --json
+
+    histoforensics slides info CMU-1-Small-Region.svs --phi
     """
     from histoforensics.slides import CodecError, Slide
+
+    if phi:
+        _print_phi(slide, as_json)
+        return
 
     with Slide.open(slide, mpp) as opened:
         facts = opened.describe()
@@ -65,6 +75,25 @@ def info(
         return
     for line in _fact_lines(facts) + lines:
         out.print(line, markup=False, soft_wrap=True)
+
+
+def _print_phi(slide: Path, as_json: bool) -> None:
+    from histoforensics.slides.phi import phi_report
+
+    found = phi_report(slide)
+    if as_json:
+        typer.echo(json.dumps(found.to_json(), indent=2))
+        return
+    rows = {"images": found.images, **found.properties, "TIFF tags": found.tags}
+    for name, held in rows.items():
+        if held:
+            out.print(f"{name:17}{', '.join(held)}", markup=False, soft_wrap=True)
+    if found.others:
+        out.print(f"{'not known':17}{found.others} properties whose names are not shown", soft_wrap=True)
+    if found.is_clean:
+        out.print("Nothing was found but pixels and measures.")
+    public = ", ".join(found.in_outputs) or "none"
+    out.print(f"Values are not shown. Outputs carry the file's name ({found.slide}) and these properties: {public}.")
 
 
 @app.command()

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # What may reach an output. Everything else (file name, user, date, scanner serial, barcode) may identify a person.
 PUBLIC_PROPERTIES = ("openslide.vendor", "openslide.mpp-x", "openslide.mpp-y", "openslide.objective-power")
 
+_TILE_PIXELS = 1 << 27  # 512 MB as OpenSlide decodes it: it allocates a whole tile at once, and aborts if it cannot
+_LEVELS_DIFFER = 4.0  # between the two axes' downsamples; padding to whole tiles makes for some, nonsense for more
+
 _MPP_RANGE = (0.01, 1000.0)  # outside it the tag is a typing error or a unit mix-up
 
 
@@ -50,12 +53,17 @@ class Slide(AbstractContextManager["Slide"]):
 
         Raises:
             SlideNotFound: If no file is there.
-            SlideUnreadable: If it is not a slide, or is truncated.
+            SlideUnreadable: If it is not a slide, is truncated, or its tags make no sense.
             ConfigError: If ``mpp`` is not a plausible size.
         """
         path = Path(path)
         require(mpp is None or _plausible(mpp), "mpp", "from 0.01 to 1000 um per pixel", mpp)
-        return cls(path, _open_handle(path), mpp)
+        handle = open_handle(path)
+        nonsense = _nonsense(handle)
+        if nonsense:
+            handle.close()
+            raise SlideUnreadable(f"{path.name}: its tags make no sense: {nonsense}.")
+        return cls(path, handle, mpp)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -160,7 +168,7 @@ class Slide(AbstractContextManager["Slide"]):
         except openslide.OpenSlideError as err:
             # After one failed read OpenSlide refuses every later one, so the handle is opened anew.
             self._handle.close()
-            self._handle = _open_handle(self.path)
+            self._handle = open_handle(self.path)
             place = f"{width} x {height} px at ({x_level0}, {y_level0}), level {level}"
             raise SlideUnreadable(f"{self.path.name}: {place} cannot be decoded ({err}).") from err
         if region.getchannel("A").getextrema() == (255, 255):  # nearly always, and half the time of mixing
@@ -187,7 +195,13 @@ class Slide(AbstractContextManager["Slide"]):
         }
 
 
-def _open_handle(path: Path) -> openslide.OpenSlide:
+def open_handle(path: Path) -> openslide.OpenSlide:
+    """OpenSlide's handle of a file.
+
+    Raises:
+        SlideNotFound: If no file is there.
+        SlideUnreadable: If it is not a slide, or is truncated.
+    """
     if not path.exists():
         raise SlideNotFound(f"{path.name}: no such file.")
     if path.is_dir():
@@ -199,6 +213,21 @@ def _open_handle(path: Path) -> openslide.OpenSlide:
         raise SlideUnreadable(
             f"{path.name}: not a whole-slide image, or a truncated one ({size:,} bytes; OpenSlide says: {err})."
         ) from err
+
+
+def _nonsense(handle: openslide.OpenSlide) -> str:
+    """What a hostile or broken file says that would end in a crash or an endless scan; empty if nothing."""
+    width, height = handle.dimensions
+    for level, (across, down) in enumerate(handle.level_dimensions):
+        sides = [
+            _number(handle.properties.get(f"openslide.level[{level}].tile-{side}")) for side in ("width", "height")
+        ]
+        if (sides[0] or 0) * (sides[1] or 0) > _TILE_PIXELS:
+            return f"the tiles of level {level} measure {sides[0]:.0f} x {sides[1]:.0f} px"
+        factors = sorted((width / across, height / down))
+        if factors[1] > _LEVELS_DIFFER * factors[0] and min(across, down) > 1:
+            return f"level {level} of {across} x {down} px is no smaller copy of {width} x {height} px"
+    return ""
 
 
 def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

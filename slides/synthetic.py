@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -48,6 +48,8 @@ def write_svs(
     quality: int = 75,
     sampling: Sampling = "4:4:4",
     transform: Transform = "rgb",
+    notes: Mapping[str, str] | None = None,
+    label: NDArray[np.uint8] | None = None,
 ) -> Path:
     """Write ``image`` as an SVS with JPEG tiles and a thumbnail.
 
@@ -63,6 +65,8 @@ def write_svs(
         quality: libjpeg's, for the tables.
         sampling: Of the second and third component.
         transform: Whether the JPEG components are RGB or YCbCr.
+        notes: More of the description, as scanners add their user, date and serial number.
+        label: The scanner's picture of the glass slide's label, RGB (h, w, 3), uint8.
 
     Raises:
         ConfigError: If a setting is out of range.
@@ -73,13 +77,14 @@ def write_svs(
     width, height = size or (image.shape[1], image.shape[0])
     codec = JpegGeneration((standard_table(quality),) * 3, sampling, transform)
     resolution = "" if mpp is None else f"|AppMag = {objective}|MPP = {mpp}"
+    told = "".join(f"|{key} = {value}" for key, value in ({"Filename": "synthetic"} | dict(notes or {})).items())
     header = f"Aperio Image Library v11.2.1 \r\n{width}x{height} "
-    label = "JPEG/RGB" if transform == "rgb" else "JPEG/YCC"
+    coding = "JPEG/RGB" if transform == "rgb" else "JPEG/YCC"
     pages = []
     for level in range(levels):
         step = _LEVEL_STEP**level
         area = (max(1, width // step), max(1, height // step))
-        note = f"[0,0 {width}x{height}] ({tile_px}x{tile_px}) {label} Q={quality}{resolution}|Filename = synthetic"
+        note = f"[0,0 {width}x{height}] ({tile_px}x{tile_px}) {coding} Q={quality}{resolution}{told}"
         tiles = _tiles(np.ascontiguousarray(image[::step, ::step]), area, tile_px, codec)
         pages.append(
             Page(
@@ -88,6 +93,8 @@ def write_svs(
         )
         if level == 0:
             pages.append(_thumbnail(image, (width, height), header))  # Aperio keeps it as the second page
+    if label is not None:
+        pages.append(_stripped(label, f"{header.partition(chr(13))[0]}\nlabel ", is_reduced=True))
     return write_tiff(path, pages)
 
 
@@ -108,9 +115,20 @@ def _tiles(image: NDArray[np.uint8], area: tuple[int, int], tile_px: int, codec:
 def _thumbnail(image: NDArray[np.uint8], size: tuple[int, int], header: str) -> Page:
     scale = max(1.0, max(size) / _THUMBNAIL_PX)
     small = (max(1, round(size[0] / scale)), max(1, round(size[1] / scale)))
-    pixels = np.array(Image.fromarray(image).resize(small))
-    strips = [pixels[top : top + 16].tobytes() for top in range(0, small[1], 16)]
-    return Page(*small, strips, compression=UNCOMPRESSED, description=f"{header}-> {small[0]}x{small[1]} - ")
+    return _stripped(np.array(Image.fromarray(image).resize(small)), f"{header}-> ")
+
+
+def _stripped(pixels: NDArray[np.uint8], header: str, *, is_reduced: bool = False) -> Page:
+    height, width = pixels.shape[:2]
+    strips = [pixels[top : top + 16].tobytes() for top in range(0, height, 16)]
+    return Page(
+        width,
+        height,
+        strips,
+        compression=UNCOMPRESSED,
+        description=f"{header}{width}x{height} - ",
+        is_reduced=is_reduced,
+    )
 
 
 def _tag_530(sampling: Sampling) -> tuple[int, int]:

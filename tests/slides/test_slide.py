@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from numpy.typing import NDArray
 
 from histoforensics.slides import (
     ConfigError,
@@ -94,3 +96,24 @@ def test_levels_are_numbered_from_the_finest_and_others_refused(tmp_path: Path, 
         assert slide.read(0, 0, 10, 10, level=1).shape == (10, 10, 3)
         with pytest.raises(LevelError, match="has no stored level 2; its levels are 0 to 1"):
             slide.read(0, 0, 10, 10, level=2)
+
+
+@pytest.mark.parametrize(
+    ("page", "tag", "value", "message"),
+    [
+        (0, 322, 2**31 - 1, "the tiles of level 0 measure 2147483647 x 240 px"),
+        (2, 323, 2**31 - 1, "the tiles of level 1 measure 240 x 2147483647 px"),
+        (2, 257, 2**24, "level 1 of 240 x 16777216 px is no smaller copy of 960 x 960 px"),
+    ],
+)
+def test_tags_that_would_crash_or_stall_a_reader_are_refused(
+    page: int, tag: int, value: int, message: str, tmp_path: Path, texture: NDArray[np.uint8]
+) -> None:
+    path = write_svs(tmp_path / "hostile.svs", texture, levels=2)
+    with tifffile.TiffFile(path) as tiff:
+        place = tiff.pages[page].tags[tag].offset
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(struct.pack("<HHII", tag, 4, 1, value))
+    with pytest.raises(SlideUnreadable, match=f"hostile.svs: its tags make no sense: {message}"):
+        Slide.open(path)
