@@ -212,10 +212,11 @@ def _import_ray() -> Any:
 
 def _start(ray: Any, workers: int | None) -> None:
     """Join the cluster that RAY_ADDRESS names, or start one on this machine alone, without a dashboard."""
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False)
-        return
-    ray.init(num_cpus=workers or cores(), include_dashboard=False, log_to_driver=False, object_store_memory=STORE_BYTES)
+    own = {"num_cpus": workers or cores(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    try:
+        ray.init(log_to_driver=False, **({} if os.environ.get("RAY_ADDRESS") else own))
+    except Exception as err:  # Ray raises bare ones; without it no task can run
+        raise ConfigError(f"Ray cannot be started or reached: {str(err).partition(chr(10))[0]}") from err
 
 
 def _is_crash(outcome: Outcome) -> bool:

@@ -98,9 +98,10 @@ def said(tmp_path_factory: pytest.TempPathFactory, detector: Path, slides: list[
     """What the program printed, and its folder."""
     folder = tmp_path_factory.mktemp("ray")
     (folder / "program.py").write_text(PROGRAM)
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"RAY_AUTH_MODE": "disabled"}
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    variables |= {"RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "300"}  # a busy machine takes its time
     command = [sys.executable, str(folder / "program.py"), str(folder), str(detector), *map(str, slides)]
-    done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, timeout=600)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), folder
 
