@@ -54,8 +54,8 @@ def log_power(grey: Tensor, floor: float) -> Tensor:
 def circles(size: int, compat: Compat = None) -> tuple[Tensor, Tensor, Tensor]:
     """The full spectrum by radius: places in the half-spectrum, where each radius starts, shares of its mean.
 
-    Every coefficient outside the half-spectrum equals its mirror image in it, so a place may be listed twice: the two
-    may belong to different radii where the centre is off DC.
+    Every coefficient outside the half-spectrum equals its mirror image in it, so a place may be listed twice: where the
+    centre is off DC the two belong to different radii.
     """
     half = size // 2 + 1
     k = np.fft.fftfreq(size, 1 / size).round().astype(int)
@@ -67,11 +67,12 @@ def circles(size: int, compat: Compat = None) -> tuple[Tensor, Tensor, Tensor]:
     if compat == "durall":
         kept = (radius > radius.min()) & (radius < radius.max())
         radius, place = radius[kept] - 1, place[kept]
-    order = np.lexsort((place, radius))
-    counts = np.bincount(radius)
-    start = np.cumsum(counts) - counts
-    share = (1 / counts)[radius[order]].astype(np.float32)
-    return torch.from_numpy(place[order]), torch.from_numpy(start), torch.from_numpy(share)
+    # about DC a place and its mirror image have one radius: listed once with both shares, half the sums are left
+    keys, times = np.unique(radius * size * half + place, return_counts=True)
+    radius, place = np.divmod(keys, size * half)
+    start = np.searchsorted(radius, np.arange(radius[-1] + 1))
+    share = (times / np.bincount(radius, times)[radius]).astype(np.float32)
+    return torch.from_numpy(place), torch.from_numpy(start), torch.from_numpy(share)
 
 
 def radial_means(size: int, compat: Compat = None) -> Tensor:

@@ -49,10 +49,10 @@ def wht_statistics(grey: Tensor, floor: float = 1e-24) -> Tensor:
         grey: float32.
         floor: Added to c^2, so that an empty pattern stays finite.
     """
-    loudness = wht_blocks(grey).square_().add_(floor).log_().mul_(0.5)  # (n, blocks, 64)
+    loudness = wht_blocks(grey).square_().add_(floor).log_()  # 2 ln|c|, (n, blocks, 64)
     mean = loudness.mean(1)
     variance = loudness.square_().mean(1) - mean.square()  # a fifth of the time of torch.std_mean
-    return torch.cat([mean, variance.clamp_(min=0).sqrt_()], dim=1)
+    return torch.cat([mean, variance.clamp_(min=0).sqrt_()], dim=1) / 2
 
 
 class WHTDetector(LinearDetector):
