@@ -180,7 +180,7 @@ class EqualConv2d(nn.Module):
         gain: Of the weight.
         bias: Whether a bias is added; it comes last, after any resampling.
         out_gain: Of the whole output, bias too. It costs nothing, because it goes into the weight and the bias.
-        resample: Replaces the plain convolution: called with the image and the weight as used (c', c, k, k).
+        resample: Replaces the plain convolution: called with the image, the weight (c', c, k, k) and the bias as used.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class EqualConv2d(nn.Module):
         gain: float = 1.0,
         bias: bool = True,
         out_gain: float = 1.0,
-        resample: Callable[[Tensor, Tensor], Tensor] | None = None,
+        resample: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
@@ -205,10 +205,7 @@ class EqualConv2d(nn.Module):
         """Return the convolved image."""
         weight = self.weight * self.scale
         bias = self.bias if self.bias is None or self.out_gain == 1.0 else self.bias * self.out_gain
-        if self.resample is None:
-            return conv(x, weight, bias)
-        y = self.resample(x, weight)
-        return y if bias is None else y + bias[:, None, None]
+        return (self.resample or conv)(x, weight, bias)
 
 
 def stages(resolution: int, first: int = 4) -> list[int]:

@@ -3,6 +3,7 @@
 A depthwise convolution with the whole 2-D filter is the quickest form on a CPU: on one core it took 8 ms where two
 separable passes took 14, shifted sums 16 and a fold of the channels into the batch 196 (8 x 128 x 67 x 67, float32,
 forward; the order is the same backward). All functions are linear in the image, so double backward works through them.
+Its transpose takes 5 to 14 times as long in bf16 as in float32, so what has it in one direction stays out of autocast.
 
 References: Karras et al. 2019, arXiv:1812.04948; Karras et al. 2020, arXiv:1912.04958, appendix B.
 """
@@ -69,16 +70,22 @@ def binomial_blur(x: Tensor) -> Tensor:
 
 def fir_up(x: Tensor) -> Tensor:
     """Return ``x`` (n, c, h, w) at twice the size: zeros inserted, then [1, 3, 3, 1] with gain 4."""
-    n_channels = x.shape[1]
+    n_channels, x = x.shape[1], _full(x)
     kernel = outer_kernel(FIR, like=x, gain=4.0).expand(n_channels, 1, -1, -1)
-    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=n_channels)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=n_channels)
 
 
 def fir_down(x: Tensor) -> Tensor:
     """Return ``x`` (n, c, h, w) at half the size: [1, 3, 3, 1], then every other pixel; h and w must be even."""
-    n_channels = x.shape[1]
+    n_channels, x = x.shape[1], _full(x)
     kernel = outer_kernel(FIR, like=x).expand(n_channels, 1, -1, -1)
-    return F.conv2d(x, kernel, stride=2, padding=1, groups=n_channels)
+    with torch.autocast(x.device.type, enabled=False):
+        return F.conv2d(x, kernel, stride=2, padding=1, groups=n_channels)
+
+
+def _full(x: Tensor) -> Tensor:
+    return x.float() if x.dtype == torch.bfloat16 else x
 
 
 def nearest_up(x: Tensor, factor: int = 2) -> Tensor:
@@ -101,33 +108,33 @@ def conv_up(x: Tensor, weight: Tensor) -> Tensor:
     return blur(y, FIR, (1, 1), gain=4.0)
 
 
-def conv_down(x: Tensor, weight: Tensor) -> Tensor:
+def conv_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return StyleGAN2's down-convolution of ``x`` (n, c, h, w) with ``weight`` (c', c, k, k): (n, c', h / 2, w / 2).
 
-    The FIR filter, then a convolution of stride 2; k is 1 or 3.
+    The FIR filter, then a convolution of stride 2 with ``bias`` (c'); k is 1 or 3.
     """
     if weight.shape[-1] == 1:  # the filter is only needed where the stride lands
-        return conv(fir_down(x), weight)
-    return F.conv2d(blur(x, FIR, (2, 2)), weight, stride=2)
+        return conv(fir_down(x), weight, bias)
+    return F.conv2d(blur(x, FIR, (2, 2)), weight, bias, stride=2)
 
 
-def conv_nearest_up(x: Tensor, weight: Tensor, *, rotated: bool = False) -> Tensor:
+def conv_nearest_up(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, rotated: bool = False) -> Tensor:
     """Return the convolution of ``nearest_up(x)`` with ``weight`` (c', c, 3, 3), zero padding: (n, c', 2h, 2w).
 
-    Done as one transposed convolution of stride 2 with a 4 x 4 kernel. ``rotated`` turns the kernel by 180 degrees, as
-    StyleGAN's published fused form does.
+    Done as one transposed convolution of stride 2 with a 4 x 4 kernel; then ``bias`` (c'). ``rotated`` turns the
+    kernel by 180 degrees, as StyleGAN's published fused form does.
     """
     if not rotated:
         weight = weight.flip(2, 3)
-    return F.conv_transpose2d(x, shifted_sum(weight).transpose(0, 1), stride=2, padding=1)
+    return F.conv_transpose2d(x, shifted_sum(weight).transpose(0, 1), bias, stride=2, padding=1)
 
 
-def conv_mean_down(x: Tensor, weight: Tensor) -> Tensor:
+def conv_mean_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return ``mean_down`` of the convolution of ``x`` with ``weight`` (c', c, 3, 3), zero padding: (n, c', h/2, w/2).
 
-    Done as one convolution of stride 2 with a 4 x 4 kernel.
+    Done as one convolution of stride 2 with a 4 x 4 kernel; then ``bias`` (c').
     """
-    return F.conv2d(x, shifted_sum(weight) * 0.25, stride=2, padding=1)
+    return F.conv2d(x, shifted_sum(weight) * 0.25, bias, stride=2, padding=1)
 
 
 def shifted_sum(weight: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from histoforensics.generators.layers import (
     normalise_latents,
     stages,
 )
+from histoforensics.generators.resample import conv_down
 from histoforensics.slides import ConfigError
 
 
@@ -95,7 +96,7 @@ def test_equal_conv_scales_by_the_fan_in_and_its_output_gain_covers_the_bias() -
 
 
 def test_a_resampling_convolution_adds_its_bias_last() -> None:
-    layer = EqualConv2d(1, 2, 3, resample=lambda x, weight: x.expand(-1, 2, -1, -1)[:, :, ::2, ::2])
+    layer = EqualConv2d(1, 2, 3, resample=conv_down)
     torch.nn.init.ones_(layer.bias)
     assert torch.equal(layer(torch.zeros(1, 1, 4, 4)), torch.ones(1, 2, 2, 2))
 
