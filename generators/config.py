@@ -117,6 +117,9 @@ class TrainConfig:
     growth: Growth | None = None
     orientations: Orientations = "none"
     diff_augment: tuple[str, ...] = ()
+    ada_target: float | None = None  # mean sign of D's logits of reals that adaptive augmentation holds; None: off
+    ada_kimg: float = 500.0  # thousands of images in which its chance could go from 0 to 1
+    ada_every: int = 4  # steps between its moves
     order: Order = "auto"
     precision: Precision = "fp32"  # bf16: autocast in the phases that take no gradient of a gradient
     threads: int | None = None  # of the CPU; the last bits depend on it, so a resumed run keeps it. None: PyTorch's own
@@ -142,6 +145,10 @@ class TrainConfig:
             require(whole, "micro_batch", f"a divisor of the batch, {batch}", self.micro_batch)
         require(self.precision in get_args(Precision), "precision", "fp32 or bf16", self.precision)
         check_policy(self.diff_augment)
+        target = self.ada_target is None or -1 < self.ada_target < 1
+        require(target, "ada_target", "above -1 and below 1, or none", self.ada_target)
+        require(self.ada_kimg > 0, "ada_kimg", "above 0", self.ada_kimg)
+        require(self.ada_every >= 1, "ada_every", "at least 1", self.ada_every)
         if self.growth is not None and self.family != "stylegan":
             fade = self.growth.fade_kimg
             require(not self.growth.fades, "fade_kimg", "0 but for stylegan, the one that fades", fade)

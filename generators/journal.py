@@ -7,7 +7,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from .config import TrainConfig
 from .run import Run
 from .sampling import draw, sheet
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 # settings that a resumed run may change; a growth goes on as it began, whatever the new length would make of it
 FREE = ("kimg", "snapshot_kimg", "grid_side", "growth")
 LOG = "log.jsonl"
@@ -28,26 +31,34 @@ LOG = "log.jsonl"
 class Journal:
     """Brings ``run`` to where the folder ``out`` left it, then records how it goes on.
 
+    Args:
+        out: The run's folder.
+        run: As new.
+        tensorboard: Also log for TensorBoard, in ``out``/tensorboard.
+
     Raises:
-        ConfigError: The folder holds a run with other settings or other data.
+        ConfigError: The folder holds a run with other settings or other data, or TensorBoard is not installed.
         CheckpointError: Its newest state is damaged.
     """
 
-    def __init__(self, out: Path, run: Run) -> None:
+    def __init__(self, out: Path, run: Run, *, tensorboard: bool = False) -> None:
         self.out, self.run = out, run
         self.started, self.clock = time.time(), time.monotonic()
         self.earlier_seconds = 0.0
         self._losses: dict[str, list[float]] = {}
         state = load_state(out)
         if state is None:
-            write_atomic(out / "grids" / "real.png", png(self._reals()))
+            if run.team.is_first:
+                write_atomic(out / "grids" / "real.png", png(self._reals()))
         else:
             self._check_same(state.values)
             run.config = replace(run.config, growth=TrainConfig.from_json(state.values["config"]).growth)
             run.restore(state)
             self.earlier_seconds = float(state.values["seconds"])
         self.first = run.images
-        self._trim_log()
+        if run.team.is_first:
+            self._trim_log()
+        self._board = _board(out / "tensorboard", run.images) if tensorboard and run.team.is_first else None
 
     def note(self, losses: dict[str, float]) -> None:
         """Remember a step's losses for the next line of the log."""
@@ -59,7 +70,8 @@ class Journal:
         latest = " ".join(f"{name} {losses[-1]:.2f}" for name, losses in self._losses.items())
         growth = f" lod {self.run.lod:.2f}" if self.run.config.growth else ""
         skipped = f" skipped {self.run.skipped.total()}" if self.run.skipped else ""
-        return f"{self.run.images / 1000:.2f} kimg {self.images_per_second:.1f} img/s {latest}{growth}{skipped}"
+        p = "" if self.run.config.ada_target is None else f" p {self.run.players.adaptive.chance:.3f}"
+        return f"{self.run.images / 1000:.2f} kimg {self.images_per_second:.1f} img/s {latest}{growth}{p}{skipped}"
 
     @property
     def images_per_second(self) -> float:
@@ -68,6 +80,8 @@ class Journal:
 
     def snapshot(self) -> None:
         """Save everything. The state comes first: a kill after it loses nothing, one before it an interval."""
+        if not self.run.team.is_first:  # all hold the same
+            return
         run, seconds = self.run, self.earlier_seconds + time.monotonic() - self.clock
         state = run.state()
         state.values |= {"seconds": seconds, "config": run.config.to_json(), "data": run.data.to_json()}
@@ -89,8 +103,15 @@ class Journal:
             "images_per_second": round(self.images_per_second, 2), "lod": self.run.lod,
             "skipped": dict(self.run.skipped),
         }  # fmt: skip
+        if self.run.config.ada_target is not None:
+            adaptive = self.run.players.adaptive
+            line["ada"] = {"p": round(adaptive.chance, 5), "signs": adaptive.signs, "count": adaptive.count}
         line["losses"] = {name: round(float(np.mean(losses)), 5) for name, losses in self._losses.items()}
         self._losses.clear()
+        if self._board is not None:
+            for name, value in scalars(line).items():
+                self._board.add_scalar(name, value, self.run.images)  # type: ignore[no-untyped-call]
+            self._board.flush()  # type: ignore[no-untyped-call]
         with (self.out / LOG).open("a") as log:
             log.write(json.dumps(line) + "\n")
 
@@ -110,7 +131,10 @@ class Journal:
 
     def _check_same(self, values: dict[str, Any]) -> None:
         now = json.loads(json.dumps(self.run.config.to_json()))
-        for name, before in values.get("config", {}).items():
+        earlier = TrainConfig.from_json(
+            values["config"]
+        ).to_json()  # a setting that is younger than the run: its default
+        for name, before in json.loads(json.dumps(earlier)).items():
             if name not in FREE and now.get(name) != before:
                 raise ConfigError(
                     f"{self.out.name} holds a run with {name} {before!r}, but {now.get(name)!r} is asked for; "
@@ -124,6 +148,30 @@ class Journal:
     def _reals(self) -> NDArray[np.uint8]:
         config = self.run.config
         return self.run.data.draw(config.seed, 0, config.grid_side**2, config.orientations)
+
+
+def scalars(line: dict[str, Any]) -> dict[str, float]:
+    """A line of the log as curves: its numbers by name, "losses/D" for one in a table.
+
+    >>> scalars({"images": 8, "losses": {"D": 1.5}, "skipped": {}})
+    {'losses/D': 1.5}
+    """
+    found: dict[str, float] = {}
+    for name, value in line.items():
+        if isinstance(value, dict):
+            found |= {f"{name}/{inner}": number for inner, number in value.items()}
+        elif name not in ("images", "steps"):
+            found[name] = value
+    return found
+
+
+def _board(folder: Path, first: int) -> SummaryWriter:
+    """A TensorBoard log that forgets what a killed run had logged past image ``first``."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as err:
+        raise ConfigError("tensorboard is not installed; install it, or train without --tensorboard.") from err
+    return SummaryWriter(folder, purge_step=first + 1)  # type: ignore[no-untyped-call]
 
 
 def png(images: NDArray[np.uint8]) -> bytes:

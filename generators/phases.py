@@ -13,12 +13,13 @@ its learning rate and betas are corrected for the extra steps (Karras et al. 202
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from .ada import Adaptive, ada_augment
 from .augment import diff_augment
 from .config import TrainConfig
 from .families import Discriminator, Generator
@@ -41,12 +42,13 @@ from .stylegan import StyleGANDiscriminator, StyleGANGenerator
 
 @dataclass
 class Players:
-    """The networks of a run, and the running mean of the path length."""
+    """The networks of a run, the running mean of the path length, and adaptive augmentation."""
 
     G: Generator
     D: Discriminator
     G_ema: Generator
     path_mean: Tensor  # scalar
+    adaptive: Adaptive = field(default_factory=Adaptive)
 
 
 @dataclass
@@ -126,7 +128,9 @@ def g_path(players: Players, now: Round, config: TrainConfig) -> Tensor:
 def d_logistic(players: Players, now: Round, config: TrainConfig) -> Tensor:
     """Logistic loss of D."""
     fake = _fake_for_d(players, now, config)
-    return logistic_d(judge(players, now.real, now, config), judge(players, fake, now, config)).mean()
+    real_logits, fake_logits = judge(players, now.real, now, config), judge(players, fake, now, config)
+    players.adaptive.see(real_logits)
+    return logistic_d(real_logits, fake_logits).mean()
 
 
 def d_logistic_r1(players: Players, now: Round, config: TrainConfig) -> Tensor:
@@ -143,7 +147,9 @@ def d_r1(players: Players, now: Round, config: TrainConfig) -> Tensor:
 def d_relativistic(players: Players, now: Round, config: TrainConfig) -> Tensor:
     """PathologyGAN's D: relativistic average loss and its gradient penalty between real and fake."""
     fake = _fake_for_d(players, now, config)
-    loss = relativistic_d(judge(players, now.real, now, config), judge(players, fake, now, config))
+    real_logits, fake_logits = judge(players, now.real, now, config), judge(players, fake, now, config)
+    players.adaptive.see(real_logits - fake_logits.mean())  # relativistic logits have no zero of their own
+    loss = relativistic_d(real_logits, fake_logits)
     if config.gradient_penalty:
         share = torch.rand(len(fake), 1, 1, 1, generator=now.rng).to(fake)
         penalty = gradient_penalty_released if config.is_released else gradient_penalty_intended
@@ -171,6 +177,8 @@ def judge(players: Players, images: Tensor, now: Round, config: TrainConfig) -> 
     """D's logits (n,) of augmented images; real and fake go through the same augmentations."""
     low, high = players.G.value_range
     images = diff_augment(images, config.diff_augment, now.rng, fill=(low + high) / 2)
+    if config.ada_target is not None:
+        images = ada_augment(images, players.adaptive.chance, now.rng, (low, high))
     D = players.D
     logits: Tensor = D(images, lod=now.lod) if isinstance(D, StyleGANDiscriminator) else D(images)
     return logits.float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from dataclasses import asdict
 from math import ceil, floor
 from typing import Literal
 
@@ -11,14 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from histoforensics.slides import CheckpointError
+from histoforensics.slides import CheckpointError, require
 
+from .ada import Adaptive
 from .checkpoints import State, adam_tensors, fill_adam, fill_module, module_tensors
 from .config import TrainConfig
 from .data import CropSource
 from .families import FAMILIES
 from .phases import Average, Phase, Players, Round, lazy_correction, phases_of
 from .sampling import stream
+from .team import MovingBuffers, Team
 from .warmstart import inherit_discriminator, inherit_generator
 
 _INIT, _STEP, _NOISE = 10, 11, 12  # streams of random numbers
@@ -40,6 +43,8 @@ class Run:
         self.lod = config.lod(0)
         self.players = self._new_players()
         self.skipped: Counter[str] = Counter()
+        self.team = Team.current()
+        self._check_parts()
         self.adams = self._new_adams()
 
     def step(self) -> dict[str, float]:
@@ -55,6 +60,7 @@ class Run:
                 losses[phase.name] = self._update(phase, number, real)
         self.steps += 1
         self.images += batch
+        self._adapt(batch)
         return losses
 
     def state(self) -> State:
@@ -67,7 +73,7 @@ class Run:
         tensors["path_mean"] = players.path_mean
         values = {
             "steps": self.steps, "images": self.images, "read_images": self.read_images, "lead": self.lead,
-            "lod": self.lod, "skipped": dict(self.skipped),
+            "lod": self.lod, "skipped": dict(self.skipped), "adaptive": asdict(players.adaptive),
         }  # fmt: skip
         return State(tensors, values)
 
@@ -83,11 +89,12 @@ class Run:
             self.read_images, self.lead = int(values["read_images"]), int(values["lead"])
             self.lod, self.skipped = float(values["lod"]), Counter(values["skipped"])
             path_mean = state.tensors["path_mean"].to(self.device)
+            adaptive = Adaptive(**values.get("adaptive", {}))  # states from before it have none, and none was used
         except (KeyError, TypeError, ValueError) as err:
             raise CheckpointError(f"the saved state is damaged: {err}; delete it to begin again.") from err
         self.players = players = self._new_players()  # of the size that the run had grown to
         self.adams = self._new_adams()
-        players.path_mean = path_mean
+        players.path_mean, players.adaptive = path_mean, adaptive
         fill_module("G", players.G, state)
         fill_module("D", players.D, state)
         if players.G_ema is not players.G:
@@ -117,7 +124,7 @@ class Run:
     def _enlarge(self) -> None:
         small = self.players
         self.players = large = self._new_players()
-        large.path_mean = small.path_mean
+        large.path_mean, large.adaptive = small.path_mean, small.adaptive
         inherit_generator(large.G, small.G)
         inherit_discriminator(large.D, small.D)
         if large.G_ema is not large.G:
@@ -159,8 +166,13 @@ class Run:
         players.D.requires_grad_(phase.updates == "D")
         adam.zero_grad(set_to_none=True)
         parts = torch.split(real, self.config.micro_batch or len(real))
-        total = 0.0
-        for part, images in enumerate(parts):
+        buffers = MovingBuffers(players) if len(parts) > 1 else None
+        total = torch.zeros((), dtype=torch.float64)
+        before = players.adaptive.signs, players.adaptive.count
+        for part in range(self.team.rank, len(parts), self.team.size):
+            if buffers is not None:
+                buffers.rewind()
+            images = parts[part]
             now = Round(
                 real=images[: max(len(images) // phase.divisor, 1)],
                 rng=torch.Generator().manual_seed(stream(self.config.seed, _STEP, self.steps, number, part)),
@@ -174,12 +186,38 @@ class Run:
                 loss = phase.loss(players, now, self.config) / len(parts)
             (loss * phase.weight).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
+            if buffers is not None:
+                buffers.collect(1 / len(parts))
         gradients = [p.grad for group in adam.param_groups for p in group["params"] if p.grad is not None]
+        if buffers is not None:
+            self.team.sum_([*gradients, *buffers.sums])
+            buffers.settle()
+        self._share(total, before)
         if all_finite(gradients):
             adam.step()
         else:
             self.skipped[phase.name] += 1
-        return total
+        return float(total)
+
+    def _share(self, total: Tensor, before: tuple[int, int]) -> None:
+        """Add up the loss, and the signs seen since ``before``, over the processes."""
+        adaptive = self.players.adaptive
+        seen = torch.tensor([adaptive.signs - before[0], adaptive.count - before[1]], dtype=torch.float64)
+        self.team.sum_([total, seen])
+        adaptive.signs, adaptive.count = before[0] + int(seen[0]), before[1] + int(seen[1])
+
+    def _adapt(self, batch: int) -> None:
+        """Move the chance of adaptive augmentation where its turn has come."""
+        config = self.config
+        if config.ada_target is not None and self.steps % config.ada_every == 0:
+            self.players.adaptive.move(config.ada_target, batch * config.ada_every / (1000 * config.ada_kimg))
+
+    def _check_parts(self) -> None:
+        config, size = self.config, self.team.size
+        for batch in (config.batch, *(number for _, number in config.batch_at)):
+            parts = batch // (config.micro_batch or batch)
+            wanted = f"such that {size} processes share the parts of a batch of {batch} evenly"
+            require(parts % size == 0, "micro_batch", wanted, config.micro_batch)
 
     @torch.no_grad()
     def _average(self, batch: int) -> None:

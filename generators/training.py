@@ -50,6 +50,7 @@ def fit(
     budget_seconds: float | None = None,
     device: str = "cpu",
     progress: Progress | None = None,
+    tensorboard: bool = False,
 ) -> TrainResult:
     """Train until ``config.kimg`` or until the budget is spent; called again on the same folder, it goes on.
 
@@ -61,6 +62,7 @@ def fit(
             growing run hurries, to be full-grown at `GROWTH_SHARE` of it. None: no limit.
         device: "cpu" or "cuda".
         progress: Called with (images, images wanted, a note of kimg, images/s and losses).
+        tensorboard: Log for TensorBoard too, in ``out``/tensorboard; it must be installed.
 
     Raises:
         ConfigError: The data do not fit the network, or the folder holds another run.
@@ -72,13 +74,14 @@ def fit(
     clock, wanted = time.monotonic(), round(config.kimg * 1000)
     with _cpu_modes(config.threads):
         run = Run(data, config, torch.device(device))
-        journal = Journal(Path(out), run)
+        journal = _open_journal(Path(out), run, tensorboard)
         first, due = run.images, run.images + config.snapshot_kimg * 1000
-        while run.images < wanted and (
-            budget_seconds is None or run.images == first or time.monotonic() - clock < budget_seconds
-        ):
+        while run.images < wanted:
             if budget_seconds is not None:
-                run.hurry((time.monotonic() - clock) / (GROWTH_SHARE * budget_seconds))
+                spent = run.team.agreed((time.monotonic() - clock) / budget_seconds)
+                if spent >= 1 and run.images > first:
+                    break
+                run.hurry(spent / GROWTH_SHARE)
             losses = run.step()
             journal.note(losses)
             if progress is not None:
@@ -93,6 +96,16 @@ def fit(
         images_per_second=(run.images - first) / seconds, skipped=dict(run.skipped),
         is_complete=run.images >= wanted, lod=run.lod,
     )  # fmt: skip
+
+
+def _open_journal(out: Path, run: Run, tensorboard: bool) -> Journal:
+    """The run's journal: the first process tidies the folder up before the others read it."""
+    if not run.team.is_first:
+        run.team.wait()
+    journal = Journal(out, run, tensorboard=tensorboard)
+    if run.team.is_first:
+        run.team.wait()
+    return journal
 
 
 def keep_freed_memory() -> bool:

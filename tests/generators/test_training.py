@@ -54,6 +54,44 @@ def test_two_halves_end_with_the_same_bits_as_one_whole_run(family, tiny_config,
     ).read_bytes()
 
 
+def test_adaptive_augmentation_moves_and_goes_on_where_it_stopped(tiny_config, pictures, tmp_path):
+    # a mean sign above -0.99 is certain soon, so the chance rises; three moves before the cut, three after
+    settings = {"ada_target": -0.99, "ada_kimg": 0.1, "ada_every": 2, "micro_batch": None}
+    fit(pictures(16), tiny_config("stylegan2", **settings), tmp_path / "whole")
+    fit(pictures(16), tiny_config("stylegan2", kimg=0.024, **settings), tmp_path / "halves")
+    fit(pictures(16), tiny_config("stylegan2", **settings), tmp_path / "halves")
+    assert_same_run(tmp_path / "whole", tmp_path / "halves")
+    last = json.loads((tmp_path / "whole/log.jsonl").read_text().splitlines()[-1])
+    assert last["ada"]["p"] == newest_state(tmp_path / "whole")[1]["adaptive"]["chance"] > 0
+
+
+def test_a_run_from_before_a_setting_existed_goes_on_without_it_alone(tiny_config, pictures, tmp_path):
+    config = tiny_config("stylegan2", kimg=0.016)
+    fit(pictures(16), config, tmp_path)
+    file = max((tmp_path / "state").iterdir()) / "state.json"
+    values = json.loads(file.read_text())
+    for name in ("ada_target", "ada_kimg", "ada_every"):
+        del values["config"][name]
+    del values["adaptive"]
+    file.write_text(json.dumps(values))
+    with pytest.raises(ConfigError, match=r"a run with ada_target None, but 0\.6 is asked for"):
+        fit(pictures(16), tiny_config("stylegan2", kimg=0.024, ada_target=0.6), tmp_path)
+    assert fit(pictures(16), tiny_config("stylegan2", kimg=0.024), tmp_path).images == 24
+
+
+def test_tensorboard_gets_the_curves_of_the_log(tiny_config, pictures, tmp_path):
+    pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
+    fit(pictures(16), tiny_config("stylegan2", kimg=0.016), tmp_path, tensorboard=True)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    assert b"losses/D" in file.read_bytes()
+
+
+def test_without_tensorboard_its_option_is_refused(tiny_config, pictures, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ConfigError, match="tensorboard is not installed"):
+        fit(pictures(16), tiny_config("stylegan2"), tmp_path, tensorboard=True)
+
+
 def test_every_part_of_the_state_moves_so_that_equal_bits_mean_something(tiny_config, pictures, tmp_path):
     fit(pictures(16), tiny_config("stylegan2", kimg=0.016), tmp_path / "run")
     early, _ = newest_state(tmp_path / "run")
