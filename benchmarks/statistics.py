@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import binom, binomtest, fisher_exact, norm
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 from histoforensics.slides import require
+
+MOST_PATCHES = 5000  # no exam is larger
 
 
 class Interval(NamedTuple):
@@ -81,6 +85,31 @@ def power(total: int, accuracy: float, alpha: float = 0.05) -> float:
     require(0.5 < accuracy <= 1.0, "accuracy", "above 0.5 and at most 1", accuracy)
     least = least_above_chance(total, alpha)
     return 0.0 if least is None else float(binom.sf(least - 1, total, accuracy))
+
+
+def patches_to_beat_guessing(accuracy: float, wanted: float = 0.8, alpha: float = 0.05) -> int | None:
+    """From how many patches on `power` is at least ``wanted`` for a reader of this true accuracy; None above 5,000.
+
+    >>> patches_to_beat_guessing(0.65)
+    97
+    """
+    require(0.5 < accuracy <= 1.0, "accuracy", "above 0.5 and at most 1", accuracy)
+    sizes = np.arange(1, MOST_PATCHES + 1)
+    return _from_which_on(binom.sf(binom.isf(alpha / 2, sizes, 0.5), sizes, accuracy), wanted)
+
+
+def patches_to_show_guessing(margin: float, wanted: float = 0.8, alpha: float = 0.05) -> int | None:
+    """From how many patches on `equivalence_p` falls below ``alpha`` for a true guesser, with probability ``wanted``.
+
+    None above 5,000. Showing that somebody guesses takes more than showing that somebody does not.
+
+    >>> patches_to_show_guessing(0.1)
+    227
+    """
+    require(0.0 < margin < 0.5, "margin", "between 0 and 0.5", margin)
+    sizes = np.arange(1, MOST_PATCHES + 1)
+    least = binom.isf(alpha, sizes, 0.5 - margin) + 1  # fewer right answers could come from below the margin
+    return _from_which_on(binom.cdf(sizes - least, sizes, 0.5) - binom.cdf(least - 1, sizes, 0.5), wanted)
 
 
 def equivalence_p(right: int, total: int, margin: float) -> float:
@@ -160,6 +189,14 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         worst = max(worst, min(1.0, (len(p_values) - at) * p_values[name]))
         adjusted[name] = worst
     return {name: adjusted[name] for name in p_values}
+
+
+def _from_which_on(powers: NDArray[np.float64], wanted: float) -> int | None:
+    """The size, from 1, from which on no power is below ``wanted``: powers of counts rise in a sawtooth."""
+    require(0.0 < wanted < 1.0, "the power wanted", "between 0 and 1", wanted)
+    short = np.flatnonzero(powers < wanted)
+    size = int(short[-1]) + 2 if len(short) else 1
+    return size if size <= len(powers) else None
 
 
 def _proportion_interval(right: int, total: int, confidence: float, method: str) -> Interval:

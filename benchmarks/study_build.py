@@ -18,7 +18,7 @@ from histoforensics.slides import ExamError, PatchSet, atomic_folder, require
 from .blinding import check_plain, file_controls, pixel_controls
 from .draw import draw
 from .exam import ITEMS, Exam
-from .examiner import build_exam, encode_item
+from .examiner import build_exam, encode_item, write_items
 from .paper import write_paper_form
 from .study import CONSENT, PRACTICE, PRACTICE_KEY, REASONS, STUDY, Study, StudySettings, read_consent, read_reasons
 
@@ -122,14 +122,15 @@ def _write_practice(
             f"{count} practice items were asked for, but beside the exam's own patches there are only {len(chosen)}; "
             "lower --practice or give more patches."
         )
-    (exam.root / PRACTICE).mkdir()
+    served: dict[str, bytes] = {}
     rows_out: list[dict[str, Any]] = []
     for at in rng.permutation(len(chosen)):
         truth, generator, source, row = chosen[at]
         name = rng.bytes(8).hex()
-        (exam.root / PRACTICE / f"{name}.png").write_bytes(encode_item(source.pixels([row])[0]))
+        served[name] = encode_item(source.pixels([row])[0])
         where = str(source.table["id"].iloc[row])
         rows_out.append(dict(zip(PRACTICE_COLUMNS, (name, f"{name}.png", truth, generator, where), strict=True)))
+    write_items(exam.root / PRACTICE, served)
     pd.DataFrame(rows_out, columns=list(PRACTICE_COLUMNS)).to_parquet(exam.root / PRACTICE_KEY, index=False)
 
 

@@ -236,7 +236,12 @@ def _say(line: str) -> None:
 def _told(study: Study) -> list[str]:
     """What was built and what it can show."""
     from histoforensics.benchmarks.blinding import strongest
-    from histoforensics.benchmarks.statistics import least_above_chance, power
+    from histoforensics.benchmarks.statistics import (
+        least_above_chance,
+        patches_to_beat_guessing,
+        patches_to_show_guessing,
+        power,
+    )
 
     key, total = study.exam.key, len(study.exam)
     mix = ", ".join(f"{int((key['generator'] == name).sum())} by {name}" for name in study.exam.generators)
@@ -256,6 +261,10 @@ def _told(study: Study) -> list[str]:
         (
             f"What this size shows: {shows}; a reader who is right on 70 % of such patches is seen to beat it in "
             f"{power(total, 0.7):.0%} of exams, one who is right on 65 % in {power(total, 0.65):.0%}."
+        ),
+        (
+            f"In 80 % of exams: {patches_to_beat_guessing(0.65)} patches show that a reader of 65 % does not guess, "
+            f"{patches_to_show_guessing(0.1)} that a guesser is within 40 to 60 %."
         ),
     ]
 

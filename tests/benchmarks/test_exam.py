@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from histoforensics.benchmarks.exam import ITEMS, KEY, Exam, exam_size
 from histoforensics.benchmarks.examiner import build_exam
@@ -103,6 +104,24 @@ def test_nothing_that_is_served_tells_the_class(exam):
     told = (exam.root / "exam.json").read_text()
     assert not any(word in told for word in ("real", "fake", *GANS))
     assert sorted(path.name for path in exam.root.iterdir()) == ["answer_key.parquet", "exam.json", "items"]
+
+
+def test_neither_times_nor_the_order_of_writing_tell_the_class(exam):
+    files = [exam.root / ITEMS / file for file in exam.key["file"]]
+    assert len({path.stat().st_mtime_ns for path in files}) == 1
+    written = sorted(files, key=lambda path: path.stat().st_ino)  # new files get rising numbers, as a rule
+    truth = exam.key.set_index("file")["truth"]
+    changes = sum(truth[a.name] != truth[b.name] for a, b in pairwise(written))
+    assert 15 <= changes <= 45  # written class by class it would be 1
+
+
+def test_over_many_seeds_an_item_s_place_tells_nothing(tmp_path, real, fakes):
+    aucs = []
+    for seed in range(6):
+        colour = {"features": lambda pixels: pixels.mean(axis=(1, 2)), "matched_on": "colour"}  # quick
+        key = build_exam(real, fakes, tmp_path / str(seed), seed=seed, **colour).key
+        aucs.append(roc_auc_score(key["truth"] == "fake", key["order"]))
+    assert np.mean(aucs) == pytest.approx(0.5, abs=3 * 0.075 / 6**0.5)  # 0.075: of one exam of 30 and 30
 
 
 def test_the_order_does_not_tell_the_class_either(exam):

@@ -12,10 +12,14 @@ from statsmodels.stats.multitest import multipletests
 from histoforensics.benchmarks.statistics import (
     binomial_p,
     clopper_pearson,
+    equivalence_p,
     fisher_p,
     holm,
     least_above_chance,
     newcombe,
+    patches_to_beat_guessing,
+    patches_to_show_guessing,
+    power,
     sensitivity,
     wilson,
 )
@@ -153,6 +157,33 @@ def _coverage(interval, total, rates):
     ends = np.array([interval(int(k), total) for k in counts])
     holds = (ends[:, 0] <= rates[:, None]) & (rates[:, None] <= ends[:, 1])
     return (holds * binom.pmf(counts, total, rates[:, None])).sum(axis=1)
+
+
+@pytest.mark.parametrize("accuracy", [0.65, 0.7, 0.8, 0.95])
+def test_the_size_that_beats_guessing_is_the_first_from_which_on_power_suffices(accuracy):
+    size = patches_to_beat_guessing(accuracy)
+    assert power(size - 1, accuracy) < 0.8
+    assert all(power(more, accuracy) >= 0.8 for more in range(size, size + 25))
+
+
+def test_the_size_that_shows_guessing_is_the_first_from_which_on_equivalence_is_found():
+    def found(total):
+        passes = [equivalence_p(right, total, 0.15) < 0.05 for right in range(total + 1)]
+        return binom.pmf(np.arange(total + 1), total, 0.5)[passes].sum()
+
+    size = patches_to_show_guessing(0.15)
+    assert found(size - 1) < 0.8
+    assert all(found(more) >= 0.8 for more in range(size, size + 8))
+
+
+def test_sizes_that_no_exam_has_are_none_and_bad_wishes_are_refused():
+    assert patches_to_beat_guessing(0.501) is None
+    assert patches_to_show_guessing(0.01) is None
+    assert patches_to_beat_guessing(1.0) == 6  # 2 ** -6 on either side
+    with pytest.raises(ConfigError, match="the power wanted must be between 0 and 1, got 80"):
+        patches_to_beat_guessing(0.7, wanted=80)
+    with pytest.raises(ConfigError, match=r"margin must be between 0 and 0\.5, got 0\.5"):
+        patches_to_show_guessing(0.5)
 
 
 def test_clopper_pearson_covers_at_least_what_it_claims_everywhere():
