@@ -1,16 +1,20 @@
 """Find generated tissue: detectors, their calibration and the controls that keep them honest."""
 
+from .attribution import Attribution, Attributor
 from .audit import Audit, audit
 from .augment import Augmentation
 from .card import DetectorCard
 from .cnn import CnnRecipe
 from .cohort import Cohort, merge
 from .detector import FAKE, REAL, Detector, Verdict
+from .metadata import MetadataControl, metadata_control
 from .metrics import AucInterval, auc, cluster_bootstrap_auc
 from .placebo import Placebo, label_permutation_auc, placebo_auc
+from .recipes import RECIPES, Recipe, train_by_recipe, train_seeds
 from .registry import CONTROLS, DETECTORS, load_detector
 from .scan import ScanGrid
 from .scanner import Scanner, ScanReport
+from .standins import enrich, stand_ins
 from .training import TrainingSet, train_detector
 
 __all__ = [
@@ -18,6 +22,9 @@ __all__ = [
     "DETECTORS",
     "FAKE",
     "REAL",
+    "RECIPES",
+    "Attribution",
+    "Attributor",
     "AucInterval",
     "Audit",
     "Augmentation",
@@ -25,7 +32,9 @@ __all__ = [
     "Cohort",
     "Detector",
     "DetectorCard",
+    "MetadataControl",
     "Placebo",
+    "Recipe",
     "ScanGrid",
     "ScanReport",
     "Scanner",
@@ -34,9 +43,14 @@ __all__ = [
     "auc",
     "audit",
     "cluster_bootstrap_auc",
+    "enrich",
     "label_permutation_auc",
     "load_detector",
     "merge",
+    "metadata_control",
     "placebo_auc",
+    "stand_ins",
+    "train_by_recipe",
     "train_detector",
+    "train_seeds",
 ]
