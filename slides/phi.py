@@ -7,6 +7,7 @@ are never decoded. This says what is left in the slide file itself, for whoever 
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,8 +133,9 @@ def _tags(path: Path) -> tuple[str, ...]:
     """TIFF tags that hold text, with how many pages have them; none where the file is no TIFF."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            pages = [[_TAGS[code] for code in page.tags.keys() if code in _TAGS] for page in tiff.pages]  # noqa: SIM118
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError, KeyError):
+            whole = [page for page in tiff.pages if isinstance(page, tifffile.TiffPage)]
+            pages = [[name for code, name in _TAGS.items() if code in page.tags] for page in whole]
+    except (tifffile.TiffFileError, OSError, struct.error, ValueError, IndexError, KeyError):
         return ()
     names = [name for name in _TAGS.values() if any(name in page for page in pages)]
     return tuple(f"{name} ({sum(name in page for page in pages)} pages)" for name in names)
