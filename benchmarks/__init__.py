@@ -1,12 +1,15 @@
 """Measure people and machines on the same exam."""
 
 from .confusion import ConfusionTable, Counts
+from .distribution import ExamDistribution, distributions, exam_distribution
+from .distribution_figure import distribution_figure
 from .exam import Exam, Marks, exam_size
 from .examiner import build_exam
 from .figures import write_figures
 from .generalization import Cell, HeldOut, auc_matrix, in_domain, leave_one_out, same_generator
 from .margins import Margin, margins
 from .perturbations import PERTURBATIONS, Perturbation
+from .published import PUBLISHED_GROUPS, PublishedGroup
 from .readers import PUBLISHED, Reader, ReaderKind
 from .report import render_report, write_report
 from .results import GeneratorFacts, assemble, exam_scores, read_results, write_results
@@ -18,15 +21,18 @@ from .study_build import build_study
 __all__ = [
     "PERTURBATIONS",
     "PUBLISHED",
+    "PUBLISHED_GROUPS",
     "Cell",
     "ConfusionTable",
     "Counts",
     "Exam",
+    "ExamDistribution",
     "GeneratorFacts",
     "HeldOut",
     "Margin",
     "Marks",
     "Perturbation",
+    "PublishedGroup",
     "Reader",
     "ReaderKind",
     "Study",
@@ -34,6 +40,9 @@ __all__ = [
     "auc_matrix",
     "build_exam",
     "build_study",
+    "distribution_figure",
+    "distributions",
+    "exam_distribution",
     "exam_scores",
     "exam_size",
     "in_domain",

@@ -68,7 +68,7 @@ def average_of_readers(people: Sequence[Sheet], machines: Sequence[Sheet], key: 
 
 
 def _beside(merit: Merits, people: int, rivals: Sequence[Sheet]) -> dict[str, Any]:
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         rival.name: {
             "value": float(merit.value[people + at]),
             "difference": _average(against(merit.among([*range(people), people + at]), people)),
