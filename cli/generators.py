@@ -84,16 +84,30 @@ def train(
         Region, typer.Option(help="Of a slide: its training blocks, or all of it (then none is left for an exam).")
     ] = Region.TRAIN,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.CPU,
+    ada: Annotated[
+        bool, typer.Option("--ada", help="Augment as much as D's sureness of the reals asks for (ADA), as H&E allows.")
+    ] = False,
+    processes: Annotated[
+        int, typer.Option(help="Processes that share each batch, on the CPU; they give the weights that one gives.")
+    ] = 1,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log for TensorBoard too (must be installed).")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and the data, and stop.")] = False,
 ) -> None:
     """Train a generator on random crops of DATA; run again with the same --out, it goes on where it stopped."""
     from histoforensics.generators import fit, open_source
     from histoforensics.generators import preset as preset_of
+    from histoforensics.generators.ada import TARGET
+    from histoforensics.generators.launch import fit_together, shared_out
+    from histoforensics.slides import require
 
+    require(processes == 1 or device == Device.CPU, "device", "cpu where several processes train", device.value)
     changes: dict[str, Any] = {"seed": seed}
     changes |= {} if kimg is None else {"kimg": kimg}
     changes |= {} if snapshot_kimg is None else {"snapshot_kimg": snapshot_kimg}
-    config = preset_of(family.value, preset.value, resolution=resolution, **changes)
+    changes |= {"ada_target": TARGET} if ada else {}
+    config = shared_out(preset_of(family.value, preset.value, resolution=resolution, **changes), processes)
     source = open_source(data, config.resolution, role=region.value, order=config.order)
     out = out or RUNS / family.value
     _print_stated(config)
@@ -101,7 +115,17 @@ def train(
         console.print_json(json.dumps({"config": config.to_json(), "data": source.to_json()}))
         return
     with progress(f"Training {family.value}") as advance:
-        result = fit(source, config, out, budget_seconds=seconds, device=device.value, progress=advance)
+        if processes == 1:
+            result = fit(
+                source, config, out,
+                budget_seconds=seconds, device=device.value, progress=advance, tensorboard=tensorboard,
+            )  # fmt: skip
+        else:
+            result = fit_together(
+                data, config, out,
+                processes=processes, role=region.value, budget_seconds=seconds, progress=advance,
+                tensorboard=tensorboard,
+            )  # fmt: skip
     skipped = f", {sum(result.skipped.values())} steps skipped" if result.skipped else ""
     console.print(
         f"{out.name}: {result.images / 1000:.2f} kimg at {result.images_per_second:.1f} images/s{skipped}; "

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+TARGET = 0.6  # mean sign of the reals' logits, as published
 SHIFT_SHARE = 1 / 8  # the largest shift, as a share of the side
 ZOOM_SPREAD = 0.2  # standard deviation of log2 of the zoom; both as published
 STAIN_SPREAD = 0.2  # standard deviation of the logarithm of a stain's strength
@@ -105,7 +106,7 @@ def zoom_and_turn(images: Tensor, chance: float, rng: torch.Generator) -> Tensor
     theta[:, 0, :2], theta[:, 1, 0], theta[:, 1, 1] = rows, -rows[:, 1], rows[:, 0]
     moved = ((zooms != 1) | (angles != 0)).to(images.device)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False).to(images)
-    warped: Tensor = _Warp.apply(images, grid)  # type: ignore[no-untyped-call]
+    warped: Tensor = _Warp.apply(images, grid)
     return torch.where(moved[:, None, None, None], warped, images)
 
 
@@ -150,7 +151,7 @@ class _Warp(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _Adjoint.apply(grad, ctx.saved_tensors[0], ctx.shape), None  # type: ignore[no-untyped-call]
+        return _Adjoint.apply(grad, ctx.saved_tensors[0], ctx.shape), None
 
 
 class _Adjoint(torch.autograd.Function):
@@ -168,4 +169,4 @@ class _Adjoint(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _Warp.apply(grad, ctx.saved_tensors[0]), None, None  # type: ignore[no-untyped-call]
+        return _Warp.apply(grad, ctx.saved_tensors[0]), None, None

@@ -110,8 +110,8 @@ class Journal:
         self._losses.clear()
         if self._board is not None:
             for name, value in scalars(line).items():
-                self._board.add_scalar(name, value, self.run.images)  # type: ignore[no-untyped-call]
-            self._board.flush()  # type: ignore[no-untyped-call]
+                self._board.add_scalar(name, value, self.run.images)
+            self._board.flush()
         with (self.out / LOG).open("a") as log:
             log.write(json.dumps(line) + "\n")
 
@@ -171,7 +171,7 @@ def _board(folder: Path, first: int) -> SummaryWriter:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as err:
         raise ConfigError("tensorboard is not installed; install it, or train without --tensorboard.") from err
-    return SummaryWriter(folder, purge_step=first + 1)  # type: ignore[no-untyped-call]
+    return SummaryWriter(folder, purge_step=first + 1)
 
 
 def png(images: NDArray[np.uint8]) -> bytes:

@@ -61,7 +61,7 @@ def instance_norm(x: Tensor, eps: float) -> Tensor:
     if x.ndim == 2:
         variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
         return (x - mean) * (variance + eps).rsqrt()
-    normalised, _ = _InstanceNorm.apply(x, eps)  # type: ignore[no-untyped-call]
+    normalised, _ = _InstanceNorm.apply(x, eps)
     return cast("Tensor", normalised)
 
 

@@ -45,7 +45,8 @@ class Team:
             return
         whole = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(whole)
-        for tensor, summed in zip(tensors, whole.split([t.numel() for t in tensors]), strict=True):
+        pieces = torch.split(whole, [tensor.numel() for tensor in tensors])
+        for tensor, summed in zip(tensors, pieces, strict=True):
             tensor.copy_(summed.view_as(tensor))
 
     def agreed(self, value: float) -> float:

@@ -68,6 +68,20 @@ def test_a_dry_run_prints_settings_and_data_and_writes_nothing(run, images, tmp_
     assert not (tmp_path / "runs").exists()
 
 
+def test_adaptive_augmentation_and_shares_of_a_batch_are_settings_of_the_run(run, images):
+    options = ("--data", images, "--resolution", 16, "--dry-run")
+    config = json.loads(run("train", "stylegan2", *options, "--ada", "--processes", 2).stdout)["config"]
+    assert (config["ada_target"], config["micro_batch"]) == (0.6, 4)
+    plain = json.loads(run("train", "stylegan2", *options).stdout)["config"]
+    assert (plain["ada_target"], plain["micro_batch"]) == (None, None)
+
+
+def test_processes_that_cannot_share_a_batch_are_refused_in_one_sentence(run, images):
+    result = run("train", "stylegan2", "--data", images, "--resolution", 16, "--processes", 3)
+    assert result.exit_code == 1
+    assert "processes must be a divisor of the batch, 8, got 3" in result.output
+
+
 def test_the_paper_preset_prints_stated_and_effective_settings(run, images):
     result = run("train", "stylegan", "--data", images, "--preset", "paper", "--resolution", 64, "--dry-run")
     assert result.exit_code == 0, result.output
