@@ -39,6 +39,7 @@ from .report import FIGURES, write_report
 from .results import GeneratorFacts, assemble, exam_scores, write_results
 from .sources import Fakes, open_fakes, open_tissue
 from .stages import digest, stage
+from .tampering import Scene, TamperTest, read_tampering, tamper_benchmark, tampered_slide, write_tampering
 from .threads import limited_threads
 
 
@@ -77,6 +78,7 @@ class _Benchmark:
             self.given = open_fakes(config, progress)
             self.tissue = open_tissue(config, self.given, progress)
         self.tissue_key = digest(self.tissue.facts())
+        self.scene = tampered_slide(self.tissue) if config.tamper else None
 
     def run(self) -> dict[str, Any]:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -105,6 +107,8 @@ class _Benchmark:
             codec={"policy": CODEC_POLICY, "codec": self.tissue.facts()["codec"], "unmatched": self._raw(raw)},
             not_fair=self._not_fair(generators),
         )
+        if self.scene is not None:
+            results["tamper"] = self._tamper(self.scene, raw, school)
         write_results(self.out, results, [seen, unseen, exam_scores(exam, marks)])
         with self.narrate("Writing the report"):
             fakes = {name: roles["exam"].pixels() for name, roles in matched.fakes.items()}
@@ -208,6 +212,21 @@ class _Benchmark:
         kinds = {name: ReaderKind.CONTROL if name in CONTROLS else ReaderKind.DETECTOR for name in self.names}
         every = tuple(school.material.fakes)
         return {name: exam.mark(school.train(name, every), name, kind) for name, kind in kinds.items()}
+
+    def _tamper(self, scene: Scene, raw: Material, school: School) -> dict[str, Any]:
+        """Fakes that no detector saw, as they were sampled, spliced into the exam's blocks; real tissue likewise."""
+        judges = {name: school.train(name, tuple(raw.fakes)) for name in self.config.detectors}
+        fakes = {name: roles["exam"] for name, roles in raw.fakes.items()}
+        test = TamperTest(seed=self.config.seed)
+
+        def make(folder: Path) -> None:
+            with self.narrate("Splicing and looking for it") as progress:
+                write_tampering(folder, tamper_benchmark(*scene, fakes, judges, test, progress=progress))
+
+        weights = {name: judge.card.weights_sha256 for name, judge in judges.items()}
+        patches = {name: digest(list(one.table["sha256"])) for name, one in fakes.items()}
+        fields = {"tissue": self.tissue_key, "fakes": patches, "detectors": weights, "test": asdict(test)}
+        return read_tampering(stage(self.work / "tamper", fields, make))
 
     def _generator_facts(self, name: str, source: Fakes) -> GeneratorFacts:
         if isinstance(source, PatchSet):

@@ -90,7 +90,7 @@ def assemble(
     {auc, ci95}); ``in_domain`` (all generators together); ``margin`` (its AUC over the best control's); ``failed``
     (detector, why); ``placebo``; ``audit`` (controls, best control, whether the comparison is easy or not fair, the
     positive control of the placebo); ``exam`` (facts, and every item with every verdict); ``generators``, ``splits``,
-    ``codec``, ``limits``, ``run``.
+    ``codec``, ``limits``, ``run``. A run with ``tamper`` adds that key (`tampering.tamper_benchmark`).
 
     Args:
         exam: The exam that ``marks`` answer.

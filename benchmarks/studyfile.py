@@ -44,7 +44,12 @@ TABLES: Mapping[str, Mapping[str, tuple[str, type]]] = MappingProxyType(
         },
         "detectors": {"names": ("detectors", list), "cnn_seconds": ("cnn_seconds", float)},
         "exam": {"size": ("exam_size", int)},
-        "run": {"device": ("device", str), "threads": ("threads", int), "same_source": ("same_source", bool)},
+        "run": {
+            "device": ("device", str),
+            "threads": ("threads", int),
+            "same_source": ("same_source", bool),
+            "tamper": ("tamper", bool),
+        },
     }
 )
 _FAKE = "fake"  # a table of NAME = "folder or checkpoint"

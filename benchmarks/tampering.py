@@ -12,9 +12,11 @@ a scan judges them, within a block.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -29,14 +31,17 @@ from histoforensics.forensics.scoremap import BACKGROUND, OK, ScoreMap
 from histoforensics.forensics.splice import OVERLAP_PX, mosaic_places, padded_box, splice
 from histoforensics.forensics.tamper_blend import MARGIN_PX, Blend
 from histoforensics.forensics.tamper_regions import Region, Shape, draw_mask
-from histoforensics.forensics.tamper_view import Splice, TamperedView
+from histoforensics.forensics.tamper_view import Splice, TamperedView, jpeg_tiles
 from histoforensics.forensics.windows import Lattice
 from histoforensics.slides import BlockSplit, PatchError, PatchSet, Progress, Slide, require, tissue_fraction
+
+from .tissue import SlideTissue, Tissue
 
 Pixels = NDArray[np.uint8]
 Places = NDArray[np.int64]
 
 FUSED = "mean of all detectors"
+FILE = "tampering.json"
 ARMS = ("fake", "real_control")
 GRID_PX = 16  # real donors keep their place on the codec's grid, so that no second grid gives them away
 LEAST_BLOCKS = 4  # two to tamper with and two to leave alone: fewer give no interval
@@ -70,6 +75,22 @@ class TamperTest:
     def size_px(self, patch_px: int) -> int:
         """Edge of a region, pixels."""
         return self.mosaic * (patch_px - OVERLAP_PX) + OVERLAP_PX - 2 * MARGIN_PX
+
+
+Scene = tuple[Slide, BlockSplit]
+
+
+def tampered_slide(tissue: Tissue) -> Scene:
+    """The slide of a benchmark that can be tampered with, and its blocks.
+
+    Raises:
+        ConfigError: If the tissue is not exactly one slide.
+        CodecError: If it is not made of JPEG tiles.
+    """
+    parts = tissue.parts if isinstance(tissue, SlideTissue) else []
+    require(len(parts) == 1, "the tissue to tamper with", "one slide", f"{len(parts)} slides")
+    jpeg_tiles(parts[0][0])
+    return parts[0]
 
 
 class Reader(Protocol):
@@ -234,6 +255,17 @@ class _Arena:
             means.append(mean)
         known = [mean for mean in means if mean is not None]
         return found | {FUSED: float(np.mean(known)) if len(known) == len(means) else None}
+
+
+def write_tampering(folder: Path, found: Mapping[str, Any]) -> None:
+    """Keep what ``tamper_benchmark`` returned."""
+    (folder / FILE).write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+
+
+def read_tampering(folder: Path) -> dict[str, Any]:
+    """What ``write_tampering`` kept."""
+    found: dict[str, Any] = json.loads((folder / FILE).read_text())
+    return found
 
 
 def judge_block(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from histoforensics.generators.data import CropSource, Picture, block_rectangles, slide_source
 from histoforensics.slides import (
     SETTLING_ROUNDS,
+    BlockSplit,
     Codec,
     MppError,
     PatchError,
@@ -107,6 +108,11 @@ class SlideTissue:
         places = places[rng.integers(len(places), size=len(pixels))]
         sources = np.array([self._slides[i].name for i in places[:, 0]])
         return self.replay(Cut(pixels, places[:, 1], places[:, 2], sources, sources))
+
+    @property
+    def parts(self) -> list[tuple[Slide, BlockSplit]]:
+        """Each slide with its blocks."""
+        return list(zip(self._slides, self._splits, strict=True))
 
     def crop_source(self, patch_px: int) -> CropSource:
         pairs = zip(self._slides, self._splits, strict=True)

@@ -49,6 +49,10 @@ def benchmark(
         bool | None,
         typer.Option("--same-source", help="Your word that the given fakes were made from the given tissue."),
     ] = None,
+    tamper: Annotated[
+        bool | None,
+        typer.Option("--tamper", help="Also splice fakes, and real tissue as a control, into the slide and find them."),
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Of the numerical libraries; more than 1 pays for large models only.")
     ] = None,
@@ -82,6 +86,7 @@ def benchmark(
         "generator_seconds": generator_seconds,
         "cnn_seconds": cnn_seconds,
         "same_source": same_source,
+        "tamper": tamper,
         "threads": threads,
         "seed": seed,
         "device": device,

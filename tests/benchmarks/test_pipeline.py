@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,10 +11,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
+from histoforensics.benchmarks import pipeline
 from histoforensics.benchmarks.brief import TITLES, train_generators
 from histoforensics.benchmarks.config import BenchmarkConfig
 from histoforensics.benchmarks.pipeline import run_benchmark
 from histoforensics.benchmarks.sources import open_tissue
+from histoforensics.benchmarks.tampering import TamperTest
 from histoforensics.cli import app
 from histoforensics.forensics import load_detector
 from histoforensics.slides import ConfigError, PatchError
@@ -55,9 +58,13 @@ def material(tmp_path_factory):
 def run(material, tmp_path_factory):
     slide, fakes = material
     out = tmp_path_factory.mktemp("run") / "benchmark"
-    config = BenchmarkConfig(real=(slide,), fake=fakes, detectors=("wht-lr",), patch_px=PX, same_source=True)
+    config = BenchmarkConfig(
+        real=(slide,), fake=fakes, detectors=("wht-lr",), patch_px=PX, same_source=True, tamper=True
+    )
     titles = []
-    return config, out, run_benchmark(config, out, narrate=narrator(titles)), titles
+    with pytest.MonkeyPatch.context() as patch:  # one draw for every run of this module
+        patch.setattr(pipeline, "TamperTest", partial(TamperTest, seeds=1))
+        yield config, out, run_benchmark(config, out, narrate=narrator(titles)), titles
 
 
 def test_the_results_hold_the_pathologist_first_and_a_table_of_each_machine(run):
@@ -108,6 +115,20 @@ def test_nothing_that_a_run_writes_names_a_path_of_the_machine(run):
     _, out, _, _ = run
     for file in ("results.json", "report.html", "confusion.csv"):
         assert str(out.parent) not in (out / file).read_text()
+
+
+def test_a_run_with_tamper_tells_both_aucs_in_results_and_report(run):
+    _, out, results, _ = run
+    told = json.loads((out / "results.json").read_text())["tamper"]
+    assert told == results["tamper"]
+    for arm in ("fake", "real_control"):
+        cell = told[arm]["region_auc"]
+        assert cell["ci95"][0] <= cell["auc"] <= cell["ci95"][1]
+    assert told["fake"]["region_auc"]["auc"] > told["real_control"]["region_auc"]["auc"]
+    assert (told["test"]["seeds"], told["not_replayed"], set(told["generators"])) == (1, "", {"A", "B"})
+    report = (out / "report.html").read_text()
+    assert "Spliced into the slide" in report
+    assert report.count("mean of all detectors") == 1
 
 
 def test_a_second_run_trains_nothing_and_finds_the_same(run):
