@@ -170,7 +170,7 @@ def _limits(results: Mapping[str, Any]) -> list[str]:
         f"{patches} patches cannot rank detectors: even {patches} of {patches} only proves {100 * lowest:.0f} %.",
         f"The exam's real tissue comes from {where or 'unnamed sources'}. {NOT_INDEPENDENT}",
         f"The exam's fakes are those most like real patches in {exam['matched_on']}; a random fake may be easier.",
-        ONLY_GANS,
+        ONLY_GANS.replace("edited or spliced tissue", "tissue edited by hand") if "tamper" in results else ONLY_GANS,
     ]
     if results["answer"]["verdict"] == Verdict.EASY.value:
         told.insert(0, "A trivial cue tells these classes apart, so the detectors' figures say little of their worth.")
