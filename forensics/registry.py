@@ -13,6 +13,7 @@ from .dct import DCTDetector
 from .detector import Detector
 from .encoder import EncoderDetector
 from .fusion import FusionDetector
+from .morphology_lr import MorphologyDetector
 from .npr import NprDetector
 from .radial import RadialDetector
 from .resnet import ResnetDetector
@@ -31,6 +32,7 @@ DETECTORS: dict[str, type[Detector]] = {
     CooccurrenceDetector.name: CooccurrenceDetector,
     FusionDetector.name: FusionDetector,
     CascadeDetector.name: CascadeDetector,
+    MorphologyDetector.name: MorphologyDetector,
 }
 CONTROLS: dict[str, type[Detector]] = {
     ColourControl.name: ColourControl,
