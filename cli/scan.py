@@ -17,7 +17,7 @@ SHOWN = 20  # slides and failures that are printed; the files have all
 
 
 def scan(
-    slides: Annotated[list[Path], typer.Argument(help="Slide files.")],
+    slides: Annotated[list[Path], typer.Argument(help="Slide files; @FILE stands for the paths in FILE, one a line.")],
     detector: Annotated[list[str], typer.Option(help="Folder of a trained detector; repeatable.")],
     destination: Annotated[
         Path, typer.Option("--out", help="Folder of the results; a second run does what is missing.")
@@ -61,7 +61,7 @@ def scan(
 
     Example: histoforensics scan slide.svs --detector detectors/wht-lr --out results/scan
 
-    histoforensics scan *.svs --detector detectors/wht-lr --out results/scan --shard 0/2
+    histoforensics scan @cohort.txt --detector detectors/wht-lr --out results/scan --shard 0/2
     """
     from histoforensics.forensics.history import parse_history
     from histoforensics.forensics.scan import ScanGrid
@@ -75,7 +75,7 @@ def scan(
     )
     with progress("scanning") as advance:
         report = scanner.run(
-            slides,
+            _listed(slides),
             destination,
             engine=_engine(engine),
             workers=workers,
@@ -111,6 +111,26 @@ def merge(
     _tell(cohort)
     if cohort.failures:
         raise typer.Exit(1)
+
+
+def _listed(slides: list[Path]) -> list[Path]:
+    """The slides, with the lists among them written out: a command line has no room for a large cohort."""
+    from histoforensics.slides import ConfigError
+
+    found: list[Path] = []
+    for slide in slides:
+        if not str(slide).startswith("@"):
+            found.append(slide)
+            continue
+        file = Path(str(slide)[1:])
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as problem:
+            raise ConfigError(
+                f"{file.name}: the list of slides cannot be read ({type(problem).__name__})."
+            ) from problem
+        found += [Path(line.strip()) for line in lines if line.strip()]
+    return found
 
 
 def _engine(name: str) -> Engine:

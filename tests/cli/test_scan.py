@@ -87,6 +87,18 @@ def test_shards_are_scanned_apart_and_merged(slide: Path, detector: Path, tmp_pa
     assert json.loads((tmp_path / "out" / "cohort.json").read_text())["finished"] == 2
 
 
+def test_slides_may_stand_in_a_list(slide: Path, detector: Path, tmp_path: Path) -> None:
+    other = write_svs(tmp_path / "b.svs", purple_tissue((200, 200), np.random.default_rng(1)))
+    (tmp_path / "cohort.txt").write_text(f"{slide}\n\n  {other}  \n")
+    common = ("--detector", detector, "--out", tmp_path / "out", "--engine", "serial")
+    code, out, _ = run("scan", f"@{tmp_path / 'cohort.txt'}", *common)
+    assert code == 0
+    assert "2 slides finished, 0 failed." in out
+    code, _, err = run("scan", f"@{tmp_path / 'gone.txt'}", *common)
+    assert code == 1
+    assert "gone.txt: the list of slides cannot be read (FileNotFoundError)." in " ".join(err.split())
+
+
 def test_a_slide_without_mpp_needs_the_option(detector: Path, tmp_path: Path) -> None:
     path = DATA / "wsi" / "TCGA-CR-7395-01A-01-TS1.svs"
     if not path.is_file():
