@@ -50,6 +50,12 @@ def test_instance_norm_has_no_mean_and_unit_biased_variance(shape: tuple[int, ..
     np.testing.assert_allclose(y.var(axes), 1, atol=1e-5)
 
 
+def test_instance_norm_has_the_first_and_second_derivatives_of_its_formula() -> None:
+    x = numbers(2, 3, 4, 5).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: instance_norm(x, 1e-8), (x,))
+    assert torch.autograd.gradgradcheck(lambda x: instance_norm(x, 1e-8), (x,))
+
+
 def test_instance_norm_of_a_constant_is_zero() -> None:
     assert instance_norm(torch.full((1, 2, 4, 4), 1.0), 1e-8).abs().max() == 0
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from histoforensics.generators.resample import (
     binomial_blur,
     blur,
+    conv,
     conv_down,
     conv_mean_down,
     conv_nearest_up,
@@ -130,3 +131,18 @@ def test_resampling_differentiates_twice(resample: object) -> None:
 def test_resampling_convolutions_differentiate_twice(conv: object) -> None:
     x, weight = image(1, 2, 4, 4).requires_grad_(), image(1, 2, 3, 3, seed=1).requires_grad_()
     assert torch.autograd.gradgradcheck(lambda a, b: conv(a, b).tanh(), (x, weight))  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("n", "kernel"), [(3, 1), (3, 3), (20, 1)])
+def test_a_convolution_is_pytorchs_own_in_every_layout(n: int, kernel: int) -> None:
+    x, weight, bias = image(n, 4, 6, 5), image(7, 4, kernel, kernel, seed=1), image(7, seed=2)
+    wanted = F.conv2d(x, weight, bias, padding=kernel // 2)
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.testing.assert_close(conv(x.contiguous(memory_format=layout), weight, bias), wanted)
+
+
+def test_filters_of_bf16_images_are_taken_in_float32() -> None:
+    x = image(1, 2, 8, 8).to(torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert {fir_up(x).dtype, fir_down(x).dtype} == {torch.float32}
+    torch.testing.assert_close(fir_down(x), fir_down(x.float()))
