@@ -6,8 +6,11 @@ One core, both in turns, images a second of CPU time. A training step is what th
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,6 +20,7 @@ from ratio import Ratio, compare
 from histoforensics.generators import CropSource, preset
 from histoforensics.generators.data import Picture
 from histoforensics.generators.run import Run
+from histoforensics.generators.training import keep_freed_memory
 
 SIDES = (64, 128, 256)
 SAMPLES = 8
@@ -86,11 +90,86 @@ def sampling(family: str, side: int, turns: int) -> Ratio:
     )  # fmt: skip
 
 
-def measurements() -> Iterator[Ratio]:
+@dataclass(frozen=True)
+class Memory:
+    """What training adds to the peak memory of a process, megabytes, the plain way and ours."""
+
+    name: str
+    plain_mb: float
+    our_mb: float
+
+    @property
+    def times(self) -> float:
+        return self.plain_mb / self.our_mb
+
+    def __str__(self) -> str:
+        return f"{self.name:58} plain {self.plain_mb:9.0f} MB  ours {self.our_mb:9.0f} MB  x {self.times:6.2f}"
+
+
+def peak_mb(family: str, side: int, precision: str, which: str) -> float:
+    command = [sys.executable, __file__, family, str(side), precision, which]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def memory(family: str, side: int, precision: str) -> Memory:
+    idle, script, ours = (peak_mb(family, side, precision, which) for which in ("idle", "plain", "ours"))
+    return Memory(f"{family} {side} px, memory of a training step, {precision}", script - idle, ours - idle)
+
+
+def child(family: str, side: str, precision: str, which: str) -> None:
+    """Print the peak memory of this process after two steps, one of them with R1."""
+    run = new_run(family, int(side), precision)
+    if which == "ours":
+        keep_freed_memory()
+        our_step(run, True), our_step(run, False)
+    elif which == "plain":
+        script = PlainTraining(run)
+        script.step(with_r1=True), script.step(with_r1=False)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def input_pipeline() -> Ratio:
+    """Seconds an image that training takes, over those that its crop takes: 10 is "never the bottleneck"."""
+    run = new_run("stylegan2", 128, "bf16")
+    n = run.config.batch
+    return compare(
+        "stylegan2 128 px, training a batch: its input",
+        lambda: our_step(run, False),
+        lambda: run.data.draw(0, 0, n, "dihedral"),
+        wanted=10.0,
+    )
+
+
+@torch.no_grad()
+def denormals() -> Ratio:
+    """Images whose features have died away to numbers below 1e-38, kept as they are and taken as zero."""
+    G = new_run("stylegan2", 64).players.G_ema.eval()
+    G.synthesis.const.value.mul_(1e-40)
+    z = torch.randn(SAMPLES, G.z_dim, generator=torch.Generator().manual_seed(0))
+
+    def images(flush: bool) -> None:
+        torch.set_flush_denormal(flush)
+        G(z, noise="none")
+        torch.set_flush_denormal(True)
+
+    name = "stylegan2 64 px, dying features: denormals kept"
+    return compare(name, lambda: images(False), lambda: images(True), wanted=0.9)  # to lose nothing is enough
+
+
+def measurements() -> Iterator[Ratio | Memory]:
     torch.set_flush_denormal(True)
+    keep_freed_memory()  # as training does; it serves the plain way too
+    yield input_pipeline()
+    yield denormals()
+    yield memory("stylegan2", 128, "fp32")
+    yield memory("stylegan2", 128, "bf16")
     for family in ("stylegan2", "stylegan"):
         for side in SIDES:
             turns = 3
             for precision in ("fp32", "bf16"):
                 yield training(family, side, precision, turns)
             yield sampling(family, side, turns)
+
+
+if __name__ == "__main__":
+    child(*sys.argv[1:])
