@@ -59,7 +59,8 @@ _STACKED: dict[str, Mapping[str, Any]] = {
     for name, members in (("fusion", ("radial-lr", "dct-ridge", "wht-lr", "npr")), ("cascade", ("wht-lr", "npr")))
 }
 RECIPES: dict[str, Recipe] = {
-    name: Recipe(options=options) for name, options in {**_MEASURED, **_LEARNED, **_STACKED}.items()
+    **{name: Recipe(options=options) for name, options in {**_MEASURED, **_LEARNED, **_STACKED}.items()},
+    "morphology-lr": Recipe(stand_ins=0.0, options={"copies": 0}),  # stand-ins have the nuclei of real tissue
 }
 
 

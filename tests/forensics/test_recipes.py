@@ -27,9 +27,9 @@ def data(tissue):
 
 def test_every_detector_has_a_recipe_with_three_seeds_and_stand_ins_that_leave_kernels_for_tests():
     assert set(RECIPES) == set(DETECTORS)
-    for recipe in RECIPES.values():
+    for name, recipe in RECIPES.items():
         assert len(recipe.seeds) == 3
-        assert recipe.stand_ins > 0
+        assert (recipe.stand_ins > 0) == (name != "morphology-lr")  # whose cues a stand-in shares with real tissue
         assert not set(recipe.kernels) & set(HELD_OUT_KERNELS)
 
 
