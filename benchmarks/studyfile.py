@@ -54,6 +54,7 @@ TABLES: Mapping[str, Mapping[str, tuple[str, type]]] = MappingProxyType(
 )
 _FAKE = "fake"  # a table of NAME = "folder or checkpoint"
 _SOURCES = ("zoo", "train")
+_KINDS: Mapping[type, str] = {list: "a list of texts", str: "a text", bool: "true or false"}
 
 
 def shipped_studies() -> tuple[str, ...]:
@@ -106,20 +107,23 @@ def _fields(file: str, table: str, keys: Mapping[str, Any]) -> dict[str, Any]:
         if key not in TABLES[table]:
             raise ConfigError(f"{file}: a study has no key {where}; here it has {', '.join(TABLES[table])}.")
         name, wanted = TABLES[table][key]
-        if wanted is float and type(value) is int:
-            value = float(value)
-        if type(value) is not wanted or (wanted is list and not all(isinstance(item, str) for item in value)):
-            kind = (
-                "a list of texts" if wanted is list else {str: "a text", bool: "true or false"}.get(wanted, "a number")
-            )
-            raise ConfigError(f"{file}: {where} must be {kind}, got {value!r}.")
-        fields[name] = tuple(value) if wanted is list else value
+        if not _fits(value, wanted):
+            raise ConfigError(f"{file}: {where} must be {_KINDS.get(wanted, 'a number')}, got {value!r}.")
+        fields[name] = tuple(value) if wanted is list else wanted(value)
     if "train_generators" in fields:
         source = fields["train_generators"]
         if source not in _SOURCES:
             raise ConfigError(f"{file}: generators.source must be {' or '.join(_SOURCES)}, got {source!r}.")
         fields["train_generators"] = source == "train"
     return fields
+
+
+def _fits(value: Any, wanted: type) -> bool:
+    if wanted is list:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if isinstance(value, bool):  # which is an int, too
+        return wanted is bool
+    return isinstance(value, int | float if wanted is float else wanted)
 
 
 def _text(file: str, name: str, value: Any) -> str:
