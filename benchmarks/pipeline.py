@@ -34,6 +34,8 @@ from .gates import codec_gate, path_placebo, read_gate, write_gate
 from .generalization import HeldOut, auc_matrix, in_domain, leave_one_out, same_generator
 from .learning import CODEC_POLICY, RAW_POLICY, Narrator, School, is_cnn
 from .material import EXAM_REALS, SAMPLES, Material, write_fakes, write_real
+from .measures import measures
+from .probes import Probe
 from .readers import ReaderKind
 from .report import FIGURES, write_report
 from .results import GeneratorFacts, assemble, exam_scores, write_results
@@ -85,6 +87,8 @@ class _Benchmark:
         generators: dict[str, Fakes] = self.given or {**self._made()}
         folders = {name: self._sample(name, source) for name, source in generators.items()}
         matched, raw = self._material(folders, matched=True), self._material(folders, matched=False)
+        not_fair, probe = self._not_fair(generators), Probe(self.work, self.config.seed, self.narrate)
+        inspection = probe.audit(matched, self.tissue, same_source=not_fair is None or None)
         homes = (self.out / "detectors", self.work / "detectors")
         school = School(self.config, self.tissue, matched, homes, CODEC_POLICY, self.narrate)
         test = _held_out(matched)
@@ -93,6 +97,9 @@ class _Benchmark:
         exam = self._exam(matched)
         marks = self._marks(exam, school)
         seed = self.config.seed
+        judges = {name: school.train(name, test.generators) for name in self.names}
+        measured = measures(seen, unseen, judges, CONTROLS, seed=seed)
+        measured["robustness"] = probe.robustness({name: judges[name] for name in self.config.detectors}, test)
         results = assemble(
             exam=exam,
             marks=marks,
@@ -105,7 +112,9 @@ class _Benchmark:
             generators={name: self._generator_facts(name, source) for name, source in generators.items()},
             splits=self.tissue.facts() | {"patches": _counts(matched)},
             codec={"policy": CODEC_POLICY, "codec": self.tissue.facts()["codec"], "unmatched": self._raw(raw)},
-            not_fair=self._not_fair(generators),
+            not_fair=not_fair,
+            inspection=inspection,
+            measured=measured,
         )
         if self.scene is not None:
             results["tamper"] = self._tamper(self.scene, raw, school)
@@ -265,9 +274,6 @@ class _Benchmark:
 
     def _public_config(self) -> dict[str, Any]:
         return asdict(self.config) | {"fake": {name: path.name for name, path in self.config.fake.items()}}
-
-    def _inputs(self) -> dict[str, str]:
-        return {"tissue": self.tissue_key}
 
 
 def _held_out(material: Material) -> HeldOut:

@@ -111,7 +111,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
         figures={name: themed(figures[name]) if name in figures else None for name in names},
         thumbnails={name: _thumbnail(png) for name, png in items.items()},
         item_readers=list(first),
-        raw=results["codec"].get("raw", {}),
+        raw=results["codec"].get("unmatched", {}),
         unseen=results["generalization"] | results["audit"]["controls_generalization"],
         learned=results["same_generator"] | results["audit"]["controls_same_generator"],
         generators=list(dict.fromkeys(name for reader in readers for name in reader["by_generator"])),
@@ -239,7 +239,7 @@ def _nested(found: Mapping[str, Any]) -> dict[str, Any]:
         inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
         return any(isinstance(one, Mapping | list) for one in inner)
 
-    return {name: value for name, value in found.items() if name != "raw" and is_deep(value)}
+    return {name: value for name, value in found.items() if name != "unmatched" and is_deep(value)}
 
 
 def _pretty(value: object) -> str:

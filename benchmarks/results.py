@@ -23,13 +23,21 @@ from .confusion import TRUTHS, VERDICTS
 from .exam import Exam, Marks
 from .generalization import SCORE_COLUMNS, Cell
 from .headline import answer
+from .probes import NOT_FAIR, not_audited
 from .readers import PUBLISHED, Reader, ReaderKind, versus
 
-FORMAT = 1
+FORMAT = 2
 RESULTS, CONFUSION, SCORES = "results.json", "confusion.csv", "scores.parquet"
 
 LEAST_IN_DOMAIN_AUC = 0.9  # below it a network has not learned its own training fakes: it is labelled as failed
 EASY_CONTROL_AUC = 0.85  # above it a trivial cue tells the classes apart: the comparison is called easy
+UNMEASURED: Mapping[str, Any] = {
+    "exam_distribution": [],
+    "calibration": {},
+    "margins": {},
+    "generalization_summary": {},
+    "robustness": {"rows": [], "summary": []},
+}
 LEAST_RAW_AUC = 0.95  # what the placebo's positive control must reach: the proof that the placebo can fail
 
 Matrix = Mapping[str, Mapping[str, Cell]]
@@ -80,6 +88,8 @@ def assemble(
     raw_placebo: Mapping[str, Interval] | None = None,
     permutation: Mapping[str, Interval] | None = None,
     not_fair: str | None = None,
+    inspection: Mapping[str, Any] | None = None,
+    measured: Mapping[str, Any] | None = None,
     limits: Sequence[str] = (),
     published: Sequence[Reader] = PUBLISHED,
 ) -> dict[str, Any]:
@@ -89,8 +99,11 @@ def assemble(
     ``versus`` (detector against ``readers[0]``, unpaired); ``generalization``, ``same_generator`` (detector, generator,
     {auc, ci95}); ``in_domain`` (all generators together); ``margin`` (its AUC over the best control's); ``failed``
     (detector, why); ``placebo``; ``audit`` (controls, best control, whether the comparison is easy or not fair, the
-    positive control of the placebo); ``exam`` (facts, and every item with every verdict); ``generators``, ``splits``,
-    ``codec``, ``limits``, ``run``. A run with ``tamper`` adds that key (`tampering.tamper_benchmark`).
+    positive control of the placebo, and what `probes.audit_material` found: ``verdict``, ``sentence``, ``reasons``,
+    ``notes`` and the measurements behind them); ``exam_distribution``, ``calibration``, ``margins`` and
+    ``generalization_summary`` (`measures.measures`); ``robustness`` (``rows``, ``summary``); ``exam`` (facts, and every
+    item with every verdict); ``generators``, ``splits``, ``codec``, ``limits``, ``run``. A run with ``tamper`` adds
+    that key (`tampering.tamper_benchmark`). Each is told in results.schema.json.
 
     Args:
         exam: The exam that ``marks`` answer.
@@ -102,10 +115,12 @@ def assemble(
         run: The run card.
         generators: What is known of each.
         splits: Facts of the split and its digest.
-        codec: ``policy`` in words; ``raw``, name to AUC cell where nothing was matched; and what was replayed.
+        codec: ``policy`` in words; ``unmatched``, name to AUC cell where nothing was matched; and what was replayed.
         raw_placebo: The placebo's positive control: lossless tissue, one class compressed; it must reach 0.95.
         permutation: AUC after training on shuffled labels.
         not_fair: Why no verdict may be given, such as reals and fakes of different tissue; a sentence.
+        inspection: Of `probes.audit_material`; a comparison that it calls not fair gets no verdict.
+        measured: Any of the keys of `UNMEASURED`, which stand empty where they are not given.
         limits: Sentences on what this run does not show, beside those that every report has.
         published: Readers of other exams; the first is the one compared with.
 
@@ -120,7 +135,10 @@ def assemble(
         raise ExamError(f"Readers need names of their own, got {', '.join(names)}.")
     controls = {name for name, mark in marks.items() if mark.reader.kind is ReaderKind.CONTROL}
     detectors = [mark.reader for mark in marks.values() if mark.reader.kind is ReaderKind.DETECTOR]
-    audit = _audit(in_domain, controls, not_fair)
+    inspection = not_audited("nobody asked for it") if inspection is None else inspection
+    if not_fair is None and inspection["verdict"] == NOT_FAIR:
+        not_fair = inspection["sentence"]
+    audit = _audit(in_domain, controls, not_fair) | dict(inspection)
     audit["controls_generalization"] = _cells(generalization, controls)
     audit["controls_same_generator"] = _cells(same_generator, controls)
     audit["raw_placebo"] = {
@@ -143,6 +161,7 @@ def assemble(
         "failed": {name: _why_failed(cell.auc) for name, cell in judged.items() if cell.auc < LEAST_IN_DOMAIN_AUC},
         "placebo": _intervals(placebo),
         "audit": audit,
+        **{key: (measured or {}).get(key, empty) for key, empty in UNMEASURED.items()},
         "exam": _in_order(exam.facts(), "fake", generators) | {"items": exam.items(marks)},
         "generators": {name: asdict(facts) for name, facts in generators.items()},
         "splits": splits,

@@ -10,7 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from histoforensics.slides import write_atomic
+
 STAGE_FILE = "stage.json"
+VALUE_FILE = "value.json"
 
 
 def stage_key(fields: Mapping[str, Any]) -> str:
@@ -50,6 +53,15 @@ def stage(folder: Path, fields: Mapping[str, Any], make: Callable[[Path], object
         shutil.rmtree(folder)
     partial.replace(folder)
     return folder
+
+
+def json_stage(folder: Path, fields: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+    """What ``make`` returned, plain JSON, kept as a :func:`stage`."""
+
+    def write(to: Path) -> None:
+        write_atomic(to / VALUE_FILE, json.dumps(make(), allow_nan=False) + "\n")
+
+    return json.loads((stage(folder, fields, write) / VALUE_FILE).read_text("utf-8"))
 
 
 def digest(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ import pytest
 from histoforensics.benchmarks.exam import Exam, Marks
 from histoforensics.benchmarks.examiner import build_exam
 from histoforensics.benchmarks.generalization import Cell
+from histoforensics.benchmarks.measures import measures
+from histoforensics.benchmarks.perturbations import PERTURBATIONS
+from histoforensics.benchmarks.probes import not_audited
 from histoforensics.benchmarks.readers import ReaderKind
 from histoforensics.benchmarks.results import GeneratorFacts, assemble
+from histoforensics.benchmarks.robustness import summary
 from histoforensics.benchmarks.study_build import build_study
 from histoforensics.slides import PatchSet, PatchSetWriter
 
@@ -81,6 +86,56 @@ def _marks(exam: Exam) -> dict[str, Marks]:
     return marks
 
 
+def held_out_scores(trained_without: str | None = None, seed: int = 3) -> pd.DataFrame:
+    """Invented scores of every judge on 40 reals of 20 blocks and 24 fakes of each generator."""
+    rng = np.random.default_rng(seed)
+    generators = [None] * 40 + [name for name in GANS for _ in range(24)]
+    parts = []
+    for name, skill in SKILL.items():
+        fake = np.array([generator is not None for generator in generators])
+        score = np.clip(rng.normal(0.5 + (skill - 0.5) * np.where(fake, 0.6, -0.6), 0.15), 0.001, 0.999)
+        verdict = np.where(score > 0.6, "fake", np.where(score < 0.4, "real", "unsure"))
+        parts.append(pd.DataFrame({
+            "id": [f"p{i}" for i in range(len(generators))], "label": np.where(fake, "fake", "real"),
+            "generator": generators, "block": [f"b{i // 2}" if i < 40 else None for i in range(len(generators))],
+            "detector": name, "trained_without": trained_without, "score": score.astype(np.float32),
+            "verdict": verdict,
+        }))  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def judge(cut: float = 0.5) -> Any:
+    """As much of a detector as `measures` looks at."""
+    return SimpleNamespace(card=SimpleNamespace(calibration=SimpleNamespace(cut=cut)))
+
+
+def _measured() -> dict[str, Any]:
+    unseen = pd.concat([held_out_scores(name, seed) for seed, name in enumerate(GANS)], ignore_index=True)
+    told = measures(held_out_scores(), unseen, {name: judge() for name in SKILL}, CONTROLS)
+    points = [(one.name, severity) for one in PERTURBATIONS for severity in one.severities]
+    rows = [
+        {
+            "detector": name, "perturbation": perturbation, "severity": severity, "mean_change": 3.0 * (at > 0),
+            "auc": skill, "auc_low": skill - 0.1, "auc_high": min(1.0, skill + 0.1), "tpr": skill, "tpr_low": 0.4,
+            "tpr_high": 1.0, "fpr": 0.05 + 0.02 * at, "fpr_low": 0.0, "fpr_high": 0.9, "unsure": 0.1, "doubtful": 0.2,
+            "fpr_trusted": 0.04, "n_real": 40, "n_fake": 40,
+        }
+        for name, skill in SKILL.items() if name not in CONTROLS
+        for at, (perturbation, severity) in enumerate([("none", None), *points])
+    ]  # fmt: skip
+    return told | {"robustness": {"rows": rows, "summary": summary(pd.DataFrame(rows)).to_dict("records")}}
+
+
+def _inspection() -> dict[str, Any]:
+    """An audit as `probes.audit_material` tells it."""
+    cell = {"auc": 0.6, "ci95": [0.5, 0.7], "n_groups": 8}
+    note = {"code": "few-groups", "sentence": "the reals come from only 6 groups", "number": 6.0}
+    return not_audited("") | {
+        "verdict": "fair", "sentence": "This comparison is fair as far as this audit can see.", "notes": [note],
+        "cross_fitted_controls": dict.fromkeys(CONTROLS, cell),
+    }  # fmt: skip
+
+
 def _cell(auc: float, half: float = 0.06) -> Cell:
     return Cell(auc, (max(0.0, auc - half), min(1.0, auc + half)), 35, 200)
 
@@ -125,9 +180,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "codec": {
             "policy": "Both classes went through both known JPEG generations of the slide on its own grid.",
             "codec": {"skin": {"generations": [{"quality": 30, "phase": [7, 0]}, {"quality": 30, "phase": [0, 0]}]}},
-            "raw": {"radial-lr": _cell(1.0, 0.0).to_json(), "rgb": _cell(0.6).to_json()},
+            "unmatched": {"radial-lr": _cell(1.0, 0.0).to_json(), "rgb": _cell(0.6).to_json()},
         },
         "limits": ["One slide of one organ."],
+        "inspection": _inspection(),
+        "measured": _measured(),
     }
     return Run(exam, marks, parts, real, fakes)
 

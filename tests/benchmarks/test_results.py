@@ -18,6 +18,7 @@ def test_results_hold_every_promised_key_and_are_plain_json(run):
     assert json.loads(json.dumps(results, allow_nan=False)) == results
     promised = {"format", "answer", "readers", "versus", "generalization", "same_generator", "in_domain", "margin"}
     promised |= {"failed", "placebo", "audit", "exam", "generators", "splits", "codec", "limits", "run"}
+    promised |= {"exam_distribution", "calibration", "margins", "generalization_summary", "robustness"}
     assert set(results) == promised
 
 
@@ -75,6 +76,21 @@ def test_a_placebo_without_an_interval_neither_holds_nor_fails(run):
     assert run.results(placebo={"npr": cell})["placebo"]["npr"] == {"auc": 0.7, "ci95": None, "holds_half": None}
 
 
+def test_an_audit_that_finds_the_comparison_unfair_withholds_the_verdict(run):
+    sentence = "This comparison is not fair, because one class was compressed."
+    results = run.results(inspection=run.parts["inspection"] | {"verdict": "not fair", "sentence": sentence})
+    assert results["audit"]["fair"] is False
+    assert results["audit"]["not_fair"] == sentence
+    assert results["answer"]["verdict"] == "withheld"
+    assert results["answer"]["lines"][0] == sentence
+
+
+def test_without_an_audit_the_results_say_so(run):
+    audit = run.results(inspection=None, measured=None)["audit"]
+    assert audit["verdict"] == "not audited"
+    assert audit["fair"]
+
+
 def test_files_are_written_and_read_back(run, tmp_path):
     results = run.results()
     write_results(tmp_path, results, [run.scores(), exam_scores(run.exam, run.marks)])
@@ -125,5 +141,5 @@ def test_missing_broken_or_foreign_results_are_refused(tmp_path):
     with pytest.raises(ExamError, match="not readable JSON"):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text('{"format": 99}')
-    with pytest.raises(ExamError, match="wanted results of format 1"):
+    with pytest.raises(ExamError, match="wanted results of format 2"):
         read_results(tmp_path)

@@ -1,0 +1,160 @@
+"""What looks at a run's pixels once more: the audit of the comparison, and what detectors do once patches changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from histoforensics.forensics import FAKE, REAL, Detector
+from histoforensics.forensics.audit import FEWEST, audit
+from histoforensics.forensics.joining import joined
+from histoforensics.forensics.leaks import sha256_of_patches, split_digest
+from histoforensics.slides import Codec, Progress
+
+from .generalization import HeldOut
+from .learning import Narrator, is_cnn
+from .material import Material, fake_path
+from .perturbations import PERTURBATIONS, Perturbation
+from .robustness import CLEAN, robustness, summary
+from .stages import digest, json_stage
+from .tissue import SlideTissue, Tissue
+
+LEAST_GROUPS = 4  # of reals, for the audit's folds
+AUDIT_BOOT, ROBUST_BOOT = 500, 300
+QUICK_PATCHES, CNN_PATCHES = 60, 30  # of a class, for the curves
+CNN_SEVERITIES = 2  # of each perturbation, the first and the last: a network takes ten times as long a patch
+AUDIT_KEYS = ("verdict", "easy", "sentence", "reasons", "notes", "counts", "associations", "duplicates", "codec_swap",
+              "sources")  # fmt: skip
+NOT_FAIR, NOT_AUDITED = "not fair", "not audited"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The probes of one run, each kept as a stage.
+
+    Attributes:
+        work: The run's folder of stages.
+        seed: Of the run.
+        narrate: Gives a progress callback for each stage, by title.
+    """
+
+    work: Path
+    seed: int
+    narrate: Narrator
+
+    def audit(self, material: Material, tissue: Tissue, *, same_source: bool | None) -> dict[str, Any]:
+        """:func:`audit_material`, before any detector is trained."""
+
+        def make() -> dict[str, Any]:
+            with self.narrate("Auditing the comparison") as progress:
+                return audit_material(material, tissue, same_source=same_source, seed=self.seed, progress=progress)
+
+        sets = [material.real["exam"], *(roles["exam"] for roles in material.fakes.values())]
+        patches = digest([list(one.table["sha256"]) for one in sets])
+        fields = {"patches": patches, "tissue": digest(tissue.facts()), "same_source": same_source, "seed": self.seed}
+        found: dict[str, Any] = json_stage(self.work / "audit", fields, make)
+        return found
+
+    def robustness(self, detectors: Mapping[str, Detector], test: HeldOut) -> dict[str, Any]:
+        """The rows of :func:`robustness_rows` of every detector, and their summary a perturbation."""
+        rows = [row for name, detector in detectors.items() for row in self._curves(name, detector, test)]
+        return {"rows": rows, "summary": summary(pd.DataFrame(rows)).to_dict("records") if rows else []}
+
+    def _curves(self, name: str, detector: Detector, test: HeldOut) -> list[dict[str, Any]]:
+        def make() -> list[dict[str, Any]]:
+            with self.narrate(f"Robustness of {name}") as progress:
+                return robustness_rows(detector, name, test, seed=self.seed, progress=progress)
+
+        patches = split_digest(sha256_of_patches(test.pixels))
+        fields = {"detector": name, "weights": detector.card.weights_sha256, "patches": patches, "seed": self.seed}
+        rows: list[dict[str, Any]] = json_stage(self.work / "robustness" / name, fields, make)
+        return rows
+
+
+def audit_material(
+    material: Material, tissue: Tissue, *, same_source: bool | None, seed: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """The audit of what the detectors are judged on: `Audit.to_json`, its own controls under another name.
+
+    Args:
+        material: Matched patches of a run; those held out are looked at.
+        tissue: Where the reals come from; its codec is replayed, and reals take the fakes' path for the placebo.
+        same_source: Whether the generators are known to have learned from this tissue.
+        seed: Of draws, folds and resampling.
+        progress: Told after each step.
+
+    Returns:
+        The keys of ``audit`` in results.json; where patches or groups are too few, the verdict is "not audited".
+    """
+    real = material.real["exam"]
+    fake = joined([roles["exam"] for roles in material.fakes.values()])
+    groups = len(real.table["block"].dropna().unique())
+    if min(len(real), len(fake)) < FEWEST or groups < LEAST_GROUPS:
+        return not_audited(
+            f"{len(real)} reals of {groups} blocks, slides or patients and {len(fake)} fakes are held out; "
+            f"an audit takes {FEWEST} of each and {LEAST_GROUPS} of these groups"
+        )
+    path = partial(fake_path, tissue=tissue, rng=np.random.default_rng([seed, 29]))
+    told = audit(
+        real, fake, seed=seed, codec=_one_codec(tissue), path=path, same_source=same_source, n_boot=AUDIT_BOOT,
+        progress=progress,
+    ).to_json()  # fmt: skip
+    return {key: told[key] for key in AUDIT_KEYS} | {
+        "cross_fitted_controls": told["controls"],
+        "path_placebo": told["placebo"],
+    }
+
+
+def robustness_rows(
+    detector: Detector, name: str, test: HeldOut, *, seed: int, progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """The rows of `robustness` on a draw of the held-out patches; fewer patches and severities for a network.
+
+    Empty where a class comes from one block only: no interval can be told, and one block is no test.
+    """
+    labels = np.where(test.table["label"] == "fake", FAKE, REAL)
+    groups = test.table["block"].fillna(test.table["id"]).to_numpy(object)
+    if min(len(set(groups[labels == c])) for c in (REAL, FAKE)) < 2:
+        return []
+    found = robustness(
+        detector, test.pixels, labels, groups, perturbations=severities(name), n_boot=ROBUST_BOOT, seed=seed,
+        limit=CNN_PATCHES if is_cnn(name) else QUICK_PATCHES, progress=progress,
+    )  # fmt: skip
+    rows: list[dict[str, Any]] = found.assign(detector=name).to_dict("records")
+    return [row | {"severity": None if row["perturbation"] == CLEAN else row["severity"]} for row in rows]
+
+
+def severities(name: str) -> tuple[Perturbation, ...]:
+    """Every perturbation with the severities that a detector is tried at."""
+    if not is_cnn(name):
+        return PERTURBATIONS
+    return tuple(
+        Perturbation(one.name, one.axis, _ends(one.severities), one.apply, one.neutral) for one in PERTURBATIONS
+    )
+
+
+def not_audited(why: str) -> dict[str, Any]:
+    """What :func:`audit_material` returns where nothing was audited, and why not."""
+    empty: Mapping[str, Any] = {
+        "easy": False, "reasons": [], "counts": {}, "associations": [], "duplicates": {}, "codec_swap": None,
+        "sources": {}, "cross_fitted_controls": {}, "path_placebo": None,
+    }  # fmt: skip
+    note = {"code": "too-few", "sentence": why, "number": 0.0}
+    return {"verdict": NOT_AUDITED, "sentence": f"This comparison was not audited: {why}.", "notes": [note], **empty}
+
+
+def _ends(values: tuple[float, ...]) -> tuple[float, ...]:
+    step = (len(values) - 1) // (CNN_SEVERITIES - 1)
+    return values[::step][:CNN_SEVERITIES]
+
+
+def _one_codec(tissue: Tissue) -> Codec | None:
+    """The codec of the tissue where all of it has the same; folders of images have one a file."""
+    codecs = [slide.codec for slide, _ in tissue.parts] if isinstance(tissue, SlideTissue) else []
+    return codecs[0] if codecs and all(codec == codecs[0] for codec in codecs) else None
