@@ -22,7 +22,7 @@ from .families import FAMILIES
 from .phases import Average, Phase, Players, Round, lazy_correction, phases_of
 from .sampling import stream
 from .team import MovingBuffers, Team
-from .warmstart import inherit_discriminator, inherit_generator
+from .warmstart import inherit_discriminator, inherit_generator, settle
 
 _INIT, _STEP, _NOISE = 10, 11, 12  # streams of random numbers
 
@@ -127,6 +127,8 @@ class Run:
         large.path_mean, large.adaptive = small.path_mean, small.adaptive
         inherit_generator(large.G, small.G)
         inherit_discriminator(large.D, small.D)
+        settle(large.G)
+        settle(large.D)
         if large.G_ema is not large.G:
             inherit_generator(large.G_ema, large.G)
             inherit_generator(large.G_ema, small.G_ema)

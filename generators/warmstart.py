@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from .families import Discriminator, Generator
+from .spectral import SpectralWeight
 from .stylegan2 import StyleGAN2Generator
 
 
@@ -37,6 +38,19 @@ def inherit_discriminator(large: Discriminator, small: Discriminator) -> None:
         name: re.sub(r"^blocks\.(\d+)", lambda m: f"blocks.{int(m[1]) + shift}", name) for name in small.state_dict()
     }
     _copy(large, names, small)
+
+
+@torch.no_grad()
+def settle(network: nn.Module, steps: int = 30) -> None:
+    """Bring the singular vectors of a network's spectral weights to rest.
+
+    A fresh vector underestimates the norm, so that a new layer comes too strong: after a doubling D's logits reached 45
+    and undid what G had learnt. At the beginning of a run, where nothing can be lost, vectors stay fresh as published.
+    """
+    for module in network.modules():
+        if isinstance(module, SpectralWeight):
+            for _ in range(steps):
+                module()
 
 
 def _copy(large: nn.Module, names: dict[str, str], small: nn.Module) -> None:

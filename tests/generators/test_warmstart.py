@@ -1,11 +1,13 @@
 """Networks of twice the side inherit what fits."""
 
+import pytest
 import torch
 
 from histoforensics.generators import FAMILIES
 from histoforensics.generators.resample import fir_up
 from histoforensics.generators.run import Run
-from histoforensics.generators.warmstart import inherit_discriminator, inherit_generator
+from histoforensics.generators.spectral import SpectralWeight
+from histoforensics.generators.warmstart import inherit_discriminator, inherit_generator, settle
 
 
 def build(family, resolution, seed, **fields):
@@ -72,3 +74,12 @@ def test_a_run_in_a_hurry_is_full_grown_when_its_time_is_up(tiny_config, picture
     run.hurry(0.1)  # a lead is never given back
     run.step()
     assert run.lod == 0
+
+
+def test_settled_spectral_weights_have_a_norm_of_one():
+    G, _ = FAMILIES["pathologygan"].build(FAMILIES["pathologygan"].config("compact", resolution=28), seed=0)
+    settle(G, steps=200)
+    for module in G.modules():
+        if isinstance(module, SpectralWeight):
+            norm = torch.linalg.matrix_norm(module().flatten(1).double(), ord=2)
+            assert norm.item() == pytest.approx(1.0, abs=0.02)
