@@ -61,7 +61,7 @@ def test_presets_differ_in_size(name: str, paper: int, compact: int) -> None:
 
 def test_an_unknown_field_is_named_with_those_that_exist() -> None:
     with pytest.raises(
-        ConfigError, match=r"PathologyGAN has no setting fmap_base; it has dense_width, resolution, variant, width, z_dim\."
+        ConfigError, match=r"no setting fmap_base; it has dense_width, resolution, variant, width, z_dim\."
     ):
         FAMILIES["pathologygan"].config(fmap_base=3)
 
