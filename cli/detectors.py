@@ -1,4 +1,4 @@
-"""`histoforensics detectors`: train, score, audit, list."""
+"""`histoforensics detectors`: train, score, audit, export, list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .console import out, progress
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Find generated tissue: train detectors, score images, audit comparisons, list what there is.",
+    help="Find generated tissue: train detectors, score images, audit comparisons, export, list what there is.",
 )
 
 
@@ -167,6 +167,37 @@ def audit(
         write_atomic(json_file, to_json(found))
     if destination is not None:
         write_audit(found, destination)
+
+
+@app.command()
+def export(
+    detector: Annotated[str, typer.Argument(help="Folder of a trained detector.")],
+    destination: Annotated[Path, typer.Option("--out", help="Folder for the files, named after the detector.")],
+    to: Annotated[
+        str, typer.Option("--format", help="onnx: uint8 (n, h, w, 3) to P(fake). torchscript: with wsinfer's config.")
+    ] = "onnx",
+    mpp: Annotated[
+        float | None, typer.Option(help="torchscript: micrometres per pixel, where the card does not tell.")
+    ] = None,
+) -> None:
+    """Write a trained detector as one file for other programs, its card beside it.
+
+    The file is compared with the detector first, and not written if a probability differs by more than 0.0001.
+
+    Example: histoforensics detectors export detectors/wht-lr --format onnx --out exported
+    """
+    from histoforensics.forensics.export import export_detector, parse_format
+    from histoforensics.forensics.registry import load_detector
+
+    form = parse_format(to)
+    loaded = load_detector(detector)
+    files = export_detector(loaded, destination, form, mpp=mpp)
+    out.print(
+        f"{', '.join(file.name for file in files)}: {loaded.name}, {loaded.patch_px} px, real below "
+        f"{loaded.real_below.item():.3f}, fake above {loaded.fake_above.item():.3f}. Licence: {loaded.card.licence}.",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 @app.command("list")
