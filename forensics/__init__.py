@@ -7,6 +7,10 @@ from .card import DetectorCard
 from .cnn import CnnRecipe
 from .cohort import Cohort, merge
 from .detector import FAKE, REAL, Detector, Verdict
+from .effects import effect_sizes
+from .heatmaps import grad_cam, heatmap
+from .estimator import DetectorClassifier
+from .export import export_detector
 from .metadata import MetadataControl, metadata_control
 from .metrics import AucInterval, auc, cluster_bootstrap_auc
 from .placebo import Placebo, label_permutation_auc, placebo_auc
@@ -16,6 +20,7 @@ from .scan import ScanGrid
 from .scanner import Scanner, ScanReport
 from .standins import enrich, stand_ins
 from .training import TrainingSet, train_detector
+from .weightmaps import weight_maps
 
 __all__ = [
     "CONTROLS",
@@ -32,6 +37,7 @@ __all__ = [
     "Cohort",
     "Detector",
     "DetectorCard",
+    "DetectorClassifier",
     "MetadataControl",
     "Placebo",
     "Recipe",
@@ -43,7 +49,11 @@ __all__ = [
     "auc",
     "audit",
     "cluster_bootstrap_auc",
+    "effect_sizes",
     "enrich",
+    "export_detector",
+    "grad_cam",
+    "heatmap",
     "label_permutation_auc",
     "load_detector",
     "merge",
@@ -53,4 +63,5 @@ __all__ = [
     "train_by_recipe",
     "train_detector",
     "train_seeds",
+    "weight_maps",
 ]

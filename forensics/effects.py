@@ -6,16 +6,12 @@ a few patches); Holm 1979, Scand. J. Statistics 6.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from histoforensics.slides import PatchError
 
@@ -28,13 +24,6 @@ ALPHA = 0.05
 FEW_GROUPS = 5  # of either class that a feature must be measured in: fewer tell nothing of other slides
 COLUMNS = ("generator", "reason", "feature", "n_real", "n_fake", "share_real", "share_fake",
            "median_real", "median_fake", "delta", "low", "high", "p", "p_holm")  # fmt: skip
-
-INK, MUTED, RULE = "#1d1b27", "#5d5a68", "#d9d5de"  # the report's, which it swaps on dark pages
-SERIES = (("#1f5fa8", "o"), ("#c2500a", "s"), ("#1a7f5a", "D"), ("#a1478a", "^"), ("#2f7fa3", "v"), ("#8a6d00", "P"))
-_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "font.size": 9.5, "font.sans-serif": ["DejaVu Sans"],
-                          "text.parse_math": False, "text.color": INK, "axes.labelcolor": MUTED,
-                          "axes.edgecolor": RULE, "xtick.color": MUTED, "ytick.color": INK,
-                          "figure.facecolor": "none", "axes.facecolor": "none"}  # fmt: skip
 
 Features = npt.NDArray[np.floating[Any]]
 
@@ -60,15 +49,15 @@ def effect_sizes(
         fakes: As much by generator.
         real_groups: Slide, block or patient of each real patch (n,), resampled whole.
         fake_groups: As much by generator; images of one generator are independent draws where it is not told.
-        n_boot: Resamples; no p can be under 1 / (n_boot + 1).
+        n_boot: Resamples; no p can be under 1 / (n_boot + 1), nor after Holm under the number of rows times that.
         seed: Of the resampling.
 
     Raises:
         PatchError: If a table has other columns than :data:`FEATURES`.
     """
-    for name, table in {"real": real, **fakes}.items():
-        if table.ndim != 2 or table.shape[1] != len(FEATURES) or not len(table):
-            raise PatchError(f"{name}: features must be (n, {len(FEATURES)}) with n above 0, got {table.shape}.")
+    for name, some in {"real": real, **fakes}.items():
+        if some.ndim != 2 or some.shape[1] != len(FEATURES) or not len(some):
+            raise PatchError(f"{name}: features must be (n, {len(FEATURES)}) with n above 0, got {some.shape}.")
     rows = []
     for generator, fake in fakes.items():
         groups = _two_sorts(real_groups, len(real), (fake_groups or {}).get(generator), len(fake))
@@ -96,53 +85,6 @@ def effects_by_reason(table: pd.DataFrame) -> pd.DataFrame:
             row[str(generator)] = ", ".join(found) or ("no difference seen" if len(known) else "not measured")
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def effects_figure(table: pd.DataFrame) -> bytes:
-    """SVG of :func:`effect_sizes`: delta with its interval by feature under its reason, filled where it differs.
-
-    Generators differ in shape as well as in colour.
-
-    Raises:
-        PatchError: If the table has no rows.
-    """
-    if not len(table):
-        raise PatchError("a figure of effects needs at least one generator, got an empty table.")
-    generators = list(dict.fromkeys(table["generator"]))
-    ordered = [feature for reason in REASONS for feature in FEATURES if feature.reason == reason]
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(7.6, 1.2 + 0.36 * len(ordered)), layout="constrained")
-        axes = figure.subplots()
-        for row, feature in enumerate(ordered):
-            if row and feature.reason != ordered[row - 1].reason:
-                axes.axhline(row - 0.5, color=RULE, linewidth=0.6)
-            if not row or feature.reason != ordered[row - 1].reason:
-                axes.text(1.02, row, REASONS[feature.reason], va="center", transform=axes.get_yaxis_transform(),
-                          color=MUTED, fontsize=8)  # fmt: skip
-            for at, generator in enumerate(generators):
-                chosen = table[(table["feature"] == feature.name) & (table["generator"] == generator)]
-                y = row + (at - (len(generators) - 1) / 2) * 0.7 / len(generators)
-                colour, marker = SERIES[at % len(SERIES)]
-                for one in chosen[chosen["delta"].notna()].itertuples():
-                    axes.plot([one.low, one.high], [y, y], color=colour, linewidth=1.2)
-                    axes.plot(one.delta, y, marker, color=colour, markersize=4.5,
-                              markerfacecolor=colour if one.p_holm < ALPHA else "none")  # fmt: skip
-        axes.axvline(0, color=MUTED, linewidth=1, linestyle=(0, (3, 3)), zorder=0)
-        axes.set(xlim=(-1.02, 1.02), ylim=(len(ordered) - 0.5, -0.5), yticks=range(len(ordered)),
-                 xlabel="less than in real tissue  \N{LEFTWARDS ARROW}  Cliff's delta, 95 % interval  "
-                        "\N{RIGHTWARDS ARROW}  more; filled: differs after Holm")  # fmt: skip
-        axes.set_yticklabels([feature.name.replace("_", " ") for feature in ordered])
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        axes.tick_params(left=False)
-        keys = [Line2D([], [], color=SERIES[i % len(SERIES)][0], marker=SERIES[i % len(SERIES)][1], label=name)
-                for i, name in enumerate(generators)]  # fmt: skip
-        figure.legend(handles=keys, loc="outside upper left", ncols=3, frameon=False)
-        buffer = io.BytesIO()
-        # without a date and with a fixed salt, the same numbers give the same file
-        with mpl.rc_context({"svg.hashsalt": "effects"}):
-            figure.savefig(buffer, format="svg", metadata={"Date": None})
-        return buffer.getvalue()
 
 
 def _effect(

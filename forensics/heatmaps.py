@@ -8,6 +8,7 @@ References: Selvaraju et al. 2017, arXiv:1610.02391.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -89,14 +90,14 @@ def last_layer(detector: Detector) -> str:
     """
     seen: list[str] = []
 
-    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
+    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
         def note(_module: nn.Module, _inputs: object, output: object) -> None:
             if isinstance(output, Tensor) and output.ndim == 4 and output.shape[1] > 1 and output[0, 0].numel() > 1:
                 seen.append(name)
 
-        return dict(detector.named_modules())[name].register_forward_hook(note)
+        return note
 
-    handles = [watch(name) for name, _ in detector.named_modules() if name]
+    handles = [module.register_forward_hook(watch(name)) for name, module in detector.named_modules() if name]
     try:
         with torch.inference_mode():
             grey = torch.full((1, detector.patch_px, detector.patch_px, 3), 128, dtype=torch.uint8)

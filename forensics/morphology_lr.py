@@ -34,7 +34,7 @@ class CentredModel(LinearModel):
 
 
 class MorphologyDetector(LinearDetector):
-    """Logistic regression on the features of :func:`morphology`; what cannot be measured speaks for neither side.
+    """Logistic regression on :func:`morphology`; what a patch does not have speaks for neither side.
 
     Runs in numpy on the processor, so it exports to no other runtime.
     """

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from histoforensics.forensics.effects import COLUMNS, effect_sizes, effects_by_reason, effects_figure
+from histoforensics.forensics.effects import COLUMNS, effect_sizes, effects_by_reason
+from histoforensics.forensics.effects_figure import effects_figure
 from histoforensics.forensics.morphology import FEATURES, NAMES, REASONS
 from histoforensics.slides import PatchError
 
@@ -75,7 +76,7 @@ def test_the_list_of_the_pathologist_stands_beside_what_differs(table):
 def test_the_figure_is_svg_with_text_for_every_reason_and_generator_and_the_same_twice(table):
     drawn = effects_figure(table[0])
     text = "".join(ET.fromstring(drawn.decode()).itertext())
-    for word in (*REASONS.values(), "lobed", "same", "lobulation"):
+    for word in (*REASONS.values(), "lobed: in too few patches", "same", "lobulation"):
         assert word in text
     assert effects_figure(table[0]) == drawn
 
