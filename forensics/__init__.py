@@ -8,9 +8,9 @@ from .cnn import CnnRecipe
 from .cohort import Cohort, merge
 from .detector import FAKE, REAL, Detector, Verdict
 from .effects import effect_sizes
-from .heatmaps import grad_cam, heatmap
 from .estimator import DetectorClassifier
 from .export import export_detector
+from .heatmaps import grad_cam, heatmap
 from .metadata import MetadataControl, metadata_control
 from .metrics import AucInterval, auc, cluster_bootstrap_auc
 from .placebo import Placebo, label_permutation_auc, placebo_auc
