@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := .venv/.installed-run
 DEV := .venv/.installed-dev
 
-.PHONY: benchmark test check lint types format perf clean
+.PHONY: benchmark test check lint types docs format perf clean
 
 benchmark: $(RUN)  ## The main job: results/benchmark/report.html
 	$(BIN)/histoforensics benchmark
@@ -12,7 +12,7 @@ benchmark: $(RUN)  ## The main job: results/benchmark/report.html
 test: $(DEV)  ## The test suite
 	$(BIN)/pytest -q
 
-check: lint types test  ## What a change must pass: format, lint, types, tests (the wheel's among them)
+check: lint types docs test  ## What a change must pass: format, lint, types, manual, tests (the wheel's among them)
 
 lint: $(DEV)
 	$(BIN)/ruff format --check .
@@ -20,6 +20,9 @@ lint: $(DEV)
 
 types: $(DEV)
 	$(BIN)/mypy
+
+docs: $(DEV)  ## The manual as a site: site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: $(DEV)
 	$(BIN)/ruff format .
@@ -29,7 +32,7 @@ perf: $(DEV)  ## Speed, as ratios measured in one run
 	$(BIN)/python tests/perf/run.py
 
 clean:
-	rm -rf .venv build dist results *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist results site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; run: make PYTHON=python3.11 ...") if sys.version_info < (3, 11) else 0'

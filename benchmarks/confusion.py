@@ -109,9 +109,10 @@ class ConfusionTable:
     def accuracy(self, unsure: UnsureRule = "wrong") -> float:
         """Share of right answers in [0, 1], higher is better; NaN where nothing is left to count.
 
-        >>> pathologist = ConfusionTable(real=Counts(real=17, fake=13), fake=Counts(real=10, fake=17, unsure=3))
-        >>> [round(pathologist.accuracy(rule), 3) for rule in ("wrong", "drop", "half")]
-        [0.567, 0.596, 0.592]
+        Examples:
+            >>> pathologist = ConfusionTable(real=Counts(real=17, fake=13), fake=Counts(real=10, fake=17, unsure=3))
+            >>> [round(pathologist.accuracy(rule), 3) for rule in ("wrong", "drop", "half")]
+            [0.567, 0.596, 0.592]
         """
         right: float = self.right
         total = self.total

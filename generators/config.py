@@ -67,8 +67,9 @@ class Growth:
     def lod(self, images: int, resolution: int) -> float:
         """How many halvings below ``resolution`` the networks work after ``images`` images; 0 is full size.
 
-        >>> [Growth().lod(n * 1000, 256) for n in (0, 600, 900, 1200, 6000)]
-        [5.0, 5.0, 4.5, 4.0, 0.0]
+        Examples:
+            >>> [Growth().lod(n * 1000, 256) for n in (0, 600, 900, 1200, 6000)]
+            [5.0, 5.0, 4.5, 4.0, 0.0]
         """
         left, rest = float(self.halvings(resolution)), images / 1000
         for stable, fade in self.stages(resolution):

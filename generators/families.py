@@ -52,8 +52,8 @@ class Family:
         """Return (G, D) with fresh weights, in training mode.
 
         Args:
-            config: Of this family. seed: Of the weights; None draws them from PyTorch's global stream. With a seed
-            that stream is left as it was.
+            config: Of this family.
+            seed: Of the weights; None draws them from PyTorch's global stream. With a seed that stream is left as it was.
 
         Raises:
             ConfigError: If ``config`` is of another family.
