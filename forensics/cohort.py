@@ -14,6 +14,7 @@ from typing import Any
 from histoforensics.slides import ConfigError, atomic_folder, require, write_atomic
 from histoforensics.slides.runcard import public
 
+from .scan_index import INDEX, render_index
 from .scanstate import VERDICT, claim, parameters_digest, read_parameters, read_state
 
 Row = Mapping[str, Any]
@@ -75,10 +76,12 @@ _PER_DETECTOR = ("call", "patches", "called_fake", "p", "false_alarm_rate", "sco
 
 
 def write_cohort(out: Path, cohort: Cohort, shard: tuple[int, int] | None) -> None:
-    """Write cohort.json and cohort.csv, or those of a shard."""
+    """Write cohort.json, cohort.csv and index.html, or the first two of a shard: pages are for the whole."""
     data = cohort.to_json() | ({} if shard is None else {"shard": list(shard)})
     write_atomic(out / f"cohort{_ending(shard)}.json", json.dumps(data, indent=2) + "\n")
     write_atomic(out / f"cohort{_ending(shard)}.csv", cohort.to_csv())
+    if shard is None:
+        write_atomic(out / INDEX, render_index(data))
 
 
 def write_run(out: Path, card: Mapping[str, Any], shard: tuple[int, int] | None) -> None:

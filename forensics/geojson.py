@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .outlines import Ring, regions
 from .scoremap import OK, ScoreMap
@@ -31,16 +33,41 @@ def cell_features(scores: ScoreMap) -> Iterator[Feature]:
         yield _feature("tile", [_box_ring(*scores.cell_box(row, column))], {"measurements": measured})
 
 
-def region_features(scores: ScoreMap, fake_above: Mapping[str, float]) -> list[Feature]:
-    """One annotation a region of touching cells above a detector's threshold, the most suspicious first.
+@dataclass(frozen=True, eq=False)
+class ScoredRegion:
+    """Touching cells above a detector's threshold.
+
+    Attributes:
+        label: Which detector's.
+        rings: The outline, then holes; level-0 pixels.
+        rows: Of each cell, (n,).
+        columns: Of each cell, (n,).
+        values: The mean P(fake) of each cell, float64 (n,).
+        area_um2: Of the outline without its holes.
+    """
+
+    label: str
+    rings: list[Ring]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    values: NDArray[np.float64]
+    area_um2: float
+
+    @property
+    def rank(self) -> float:
+        """Mean score times the square root of the cells, higher is more suspicious: one loud cell is often chance."""
+        return float(self.values.mean() * len(self.values) ** 0.5)
+
+
+def scored_regions(scores: ScoreMap, fake_above: Mapping[str, float]) -> list[ScoredRegion]:
+    """The regions of touching cells above a detector's threshold, the most suspicious first.
 
     Args:
         scores: The score map.
         fake_above: Detector -> its frozen threshold.
 
     A cell's mean takes in patches that reach beyond a splice, so one that is hardly larger than a patch may raise no
-    region although a patch in ``scores.parquet`` is called fake. Regions are ranked by their mean score times the
-    square root of their cells: one loud cell is often chance.
+    region although a patch in ``scores.parquet`` is called fake.
     """
     found = []
     for label, threshold in fake_above.items():
@@ -48,22 +75,25 @@ def region_features(scores: ScoreMap, fake_above: Mapping[str, float]) -> list[F
         for region in regions(np.nan_to_num(grid, nan=-1.0) > threshold):
             values = grid[region.rows, region.columns].astype(np.float64)
             rings = [_level0_ring(scores, ring) for ring in region.rings]
-            area = sum(_signed_area(ring) for ring in rings)
-            measured = {
-                "mean P(fake)": round(float(values.mean()), _DIGITS),
-                "max P(fake)": round(float(values.max()), _DIGITS),
-                "cells": len(values),
-                "area um2": round(area * scores.mpp**2, 1),
-            }
-            found.append((float(values.mean() * len(values) ** 0.5), label, rings, measured))
-    found.sort(key=lambda item: -item[0])
+            area_um2 = sum(_signed_area(ring) for ring in rings) * scores.mpp**2
+            found.append(ScoredRegion(label, rings, region.rows, region.columns, values, area_um2))
+    return sorted(found, key=lambda region: -region.rank)
+
+
+def region_features(scores: ScoreMap, fake_above: Mapping[str, float]) -> list[Feature]:
+    """One annotation a region, as :func:`scored_regions` finds and ranks them."""
     return [
-        _feature("annotation", rings, {
-            "name": f"suspicious {rank} ({label})",
-            "classification": {"name": f"Suspicious: {label}", "color": list(SUSPICIOUS_COLOUR)},
-            "measurements": measured,
+        _feature("annotation", region.rings, {
+            "name": f"suspicious {rank} ({region.label})",
+            "classification": {"name": f"Suspicious: {region.label}", "color": list(SUSPICIOUS_COLOUR)},
+            "measurements": {
+                "mean P(fake)": round(float(region.values.mean()), _DIGITS),
+                "max P(fake)": round(float(region.values.max()), _DIGITS),
+                "cells": len(region.values),
+                "area um2": round(region.area_um2, 1),
+            },
         })
-        for rank, (_, label, rings, measured) in enumerate(found, start=1)
+        for rank, region in enumerate(scored_regions(scores, fake_above), start=1)
     ]  # fmt: skip
 
 

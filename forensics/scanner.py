@@ -25,7 +25,7 @@ from .scanstate import claim, parameters_digest, slide_id
 from .slidejob import SlideJob
 from .training import check_device
 
-FORMAT = 1
+FORMAT = 2  # 2: with report.html
 DEFAULT_LIMITS = Limits(silent_seconds=600, memory_mb=8000 if Path("/proc").is_dir() else None)
 
 

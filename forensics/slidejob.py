@@ -20,6 +20,7 @@ from .history import History
 from .pictures import heatmap, write_ome_tiff, write_png
 from .registry import load_detector
 from .scan import ScanGrid, SlideScan, scan_slide
+from .scan_report import write_scan_report
 from .scanstate import VERDICT, finished, remove_remains, slide_id, write_state
 from .scoremap import BACKGROUND, CORRUPT, OK
 from .tables import write_clam_h5, write_parquet, write_wsinfer_csv
@@ -72,6 +73,7 @@ class SlideJob:
                 with atomic_folder(folder, overwrite=True) as work:
                     verdict = describe(slide_name, slide, scan, judges, self.grid.history)
                     write_outputs(work, scan, judges)
+                    write_scan_report(work, slide, scan, judges, verdict)
                     (work / VERDICT).write_text(json.dumps(verdict, indent=2) + "\n", encoding="utf-8")
                     write_state(work, self.parameters_sha256, slide.digest)
         verdict = json.loads((folder / VERDICT).read_text(encoding="utf-8"))

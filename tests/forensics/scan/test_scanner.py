@@ -28,8 +28,8 @@ from histoforensics.slides.synthetic import GLASS, purple_tissue, write_svs
 
 Planted = tuple[Path, tuple[int, int]]
 FILES = {
-    "coords.h5", "heatmap.png", "regions.geojson", "scores.csv", "scores.ome.tif", "scores.parquet", "state.json",
-    "thumbnail.png", "tiles.geojson", "verdict.json",
+    "coords.h5", "heatmap.png", "regions.geojson", "report.html", "scores.csv", "scores.ome.tif", "scores.parquet",
+    "state.json", "thumbnail.png", "tiles.geojson", "verdict.json",
 }  # fmt: skip
 
 
