@@ -5,7 +5,7 @@ from .distribution import ExamDistribution, distributions, exam_distribution
 from .distribution_figure import distribution_figure
 from .exam import Exam, Marks, exam_size
 from .examiner import build_exam
-from .figures import write_figures
+from .gallery import write_figures
 from .generalization import Cell, HeldOut, auc_matrix, in_domain, leave_one_out, same_generator
 from .margins import Margin, margins
 from .perturbations import PERTURBATIONS, Perturbation

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -21,9 +20,6 @@ from numpy.typing import NDArray
 
 from histoforensics.forensics.luma import luma
 from histoforensics.forensics.radial import DURALL_FLOOR, radial_profile
-from histoforensics.slides import write_atomic
-
-from .exam import Exam
 
 THEME: Mapping[str, str] = {  # each at least 3 : 1 on the page; the report has a lighter twin of each for dark pages
     "ink": "#1d1b27",
@@ -66,31 +62,6 @@ _STYLE: dict[Any, Any] = {
     "axes.facecolor": "none",
 }
 _MARKS = {"human": ("D", SERIES[1]), "detector": ("o", SERIES[0]), "control": ("s", THEME["muted"])}
-
-
-def write_figures(
-    out: Path | str,
-    results: Mapping[str, Any],
-    exam: Exam,
-    real: NDArray[np.uint8],
-    fakes: Mapping[str, NDArray[np.uint8]],
-) -> None:
-    """Draw every figure of a run into the folder ``out``: three SVGs for the report, and the exam's contact sheet.
-
-    Args:
-        out: The folder figures/ beside results.json.
-        results: The content of results.json.
-        exam: The exam that was marked.
-        real: Held-out real patches, uint8 (n, h, h, 3).
-        fakes: Held-out fakes by generator, codec-matched, of the same size.
-    """
-    out = Path(out)
-    write_atomic(out / "accuracy.svg", accuracy_figure(results["readers"]))
-    if results["same_generator"]:
-        drawn = generalization_figure(results["generalization"], results["same_generator"])
-        write_atomic(out / "generalization.svg", drawn)
-    write_atomic(out / "spectra.svg", spectra_figure(real, fakes))
-    write_atomic(out / "contact_sheet.png", contact_sheet(results["exam"]["items"], exam.pixels()))
 
 
 def accuracy_figure(readers: Sequence[Mapping[str, Any]]) -> bytes:

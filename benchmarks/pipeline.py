@@ -29,7 +29,7 @@ from .brief import PUBLISHED_KIMG, TITLES, train_generators
 from .config import BenchmarkConfig
 from .exam import Exam, Marks, exam_size
 from .examiner import build_exam
-from .figures import write_figures
+from .gallery import write_figures
 from .gates import codec_gate, path_placebo, read_gate, write_gate
 from .generalization import HeldOut, auc_matrix, in_domain, leave_one_out, same_generator
 from .learning import CODEC_POLICY, RAW_POLICY, Narrator, School, is_cnn
@@ -100,6 +100,7 @@ class _Benchmark:
         judges = {name: school.train(name, test.generators) for name in self.names}
         measured = measures(seen, unseen, judges, CONTROLS, seed=seed)
         measured["robustness"] = probe.robustness({name: judges[name] for name in self.config.detectors}, test)
+        measured["reasons"] = probe.reasons(matched, self.tissue.mpp)
         results = assemble(
             exam=exam,
             marks=marks,

@@ -13,8 +13,10 @@ import pandas as pd
 
 from histoforensics.forensics import FAKE, REAL, Detector
 from histoforensics.forensics.audit import FEWEST, audit
+from histoforensics.forensics.effects import effect_sizes, effects_by_reason
 from histoforensics.forensics.joining import joined
 from histoforensics.forensics.leaks import sha256_of_patches, split_digest
+from histoforensics.forensics.morphology import MPP_RANGE, morphology
 from histoforensics.slides import Codec, Progress
 
 from .generalization import HeldOut
@@ -28,6 +30,7 @@ from .tissue import SlideTissue, Tissue
 LEAST_GROUPS = 4  # of reals, for the audit's folds
 AUDIT_BOOT, ROBUST_BOOT = 500, 300
 QUICK_PATCHES, CNN_PATCHES = 60, 30  # of a class, for the curves
+REASON_PATCHES, REASON_BOOT = 60, 2000  # a p of 1 in 2001 survives Holm over a hundred features and generators
 CNN_SEVERITIES = 2  # of each perturbation, the first and the last: a network takes ten times as long a patch
 AUDIT_KEYS = ("verdict", "easy", "sentence", "reasons", "notes", "counts", "associations", "duplicates", "codec_swap",
               "sources")  # fmt: skip
@@ -55,16 +58,25 @@ class Probe:
             with self.narrate("Auditing the comparison") as progress:
                 return audit_material(material, tissue, same_source=same_source, seed=self.seed, progress=progress)
 
-        sets = [material.real["exam"], *(roles["exam"] for roles in material.fakes.values())]
-        patches = digest([list(one.table["sha256"]) for one in sets])
-        fields = {"patches": patches, "tissue": digest(tissue.facts()), "same_source": same_source, "seed": self.seed}
-        found: dict[str, Any] = json_stage(self.work / "audit", fields, make)
+        key = {"patches": _patches(material), "tissue": digest(tissue.facts()), "seed": self.seed}
+        found: dict[str, Any] = json_stage(self.work / "audit", key | {"same_source": same_source}, make)
         return found
 
     def robustness(self, detectors: Mapping[str, Detector], test: HeldOut) -> dict[str, Any]:
         """The rows of :func:`robustness_rows` of every detector, and their summary a perturbation."""
         rows = [row for name, detector in detectors.items() for row in self._curves(name, detector, test)]
         return {"rows": rows, "summary": summary(pd.DataFrame(rows)).to_dict("records") if rows else []}
+
+    def reasons(self, material: Material, mpp: float | None) -> dict[str, Any]:
+        """:func:`reasons_measured` of the held-out patches."""
+
+        def make() -> dict[str, Any]:
+            with self.narrate("Measuring the pathologist's reasons"):
+                return reasons_measured(material, mpp, seed=self.seed)
+
+        fields = {"patches": _patches(material), "mpp": mpp, "seed": self.seed}
+        found: dict[str, Any] = json_stage(self.work / "reasons", fields, make)
+        return found
 
     def _curves(self, name: str, detector: Detector, test: HeldOut) -> list[dict[str, Any]]:
         def make() -> list[dict[str, Any]]:
@@ -130,6 +142,34 @@ def robustness_rows(
     return [row | {"severity": None if row["perturbation"] == CLEAN else row["severity"]} for row in rows]
 
 
+def reasons_measured(material: Material, mpp: float | None, *, seed: int) -> dict[str, Any]:
+    """Which of the pathologist's reasons differ, by generator, on a draw of the held-out patches.
+
+    Args:
+        material: Matched patches of a run.
+        mpp: Micrometres per pixel; nuclei cannot be measured without it.
+        seed: Of the draw and the resampling.
+
+    Returns:
+        ``rows`` (`effects.effect_sizes`), ``by_reason`` (`effects.effects_by_reason`), ``patches`` of a class looked
+        at, and ``why_not`` where there are none.
+    """
+    if mpp is None or not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
+        known = "is not known" if mpp is None else f"of {mpp:.3g} um/px is outside {MPP_RANGE[0]:g} to {MPP_RANGE[1]:g}"
+        return {"rows": [], "by_reason": [], "patches": 0, "why_not": f"the patches' resolution {known}"}
+    rng = np.random.default_rng([seed, 31])
+    real, rows = material.real["exam"], {}
+    for name, patches in {"real": real, **{name: roles["exam"] for name, roles in material.fakes.items()}}.items():
+        rows[name] = np.sort(rng.permutation(len(patches))[:REASON_PATCHES])
+    measured = {name: morphology(roles["exam"].pixels(rows[name]), mpp) for name, roles in material.fakes.items()}
+    groups = real.table["block"].fillna(real.table["id"]).to_numpy(object)[rows["real"]]
+    table = effect_sizes(
+        morphology(real.pixels(rows["real"]), mpp), measured, real_groups=groups, n_boot=REASON_BOOT, seed=seed
+    )
+    told: dict[str, Any] = {"rows": table.to_dict("records"), "by_reason": effects_by_reason(table).to_dict("records")}
+    return _without_nan(told) | {"patches": len(rows["real"]), "why_not": None}
+
+
 def severities(name: str) -> tuple[Perturbation, ...]:
     """Every perturbation with the severities that a detector is tried at."""
     if not is_cnn(name):
@@ -158,3 +198,17 @@ def _one_codec(tissue: Tissue) -> Codec | None:
     """The codec of the tissue where all of it has the same; folders of images have one a file."""
     codecs = [slide.codec for slide, _ in tissue.parts] if isinstance(tissue, SlideTissue) else []
     return codecs[0] if codecs and all(codec == codecs[0] for codec in codecs) else None
+
+
+def _without_nan(value: Any) -> Any:
+    """``value`` with None in place of NaN."""
+    if isinstance(value, dict):
+        return {str(key): _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def _patches(material: Material) -> str:
+    sets = [material.real["exam"], *(roles["exam"] for roles in material.fakes.values())]
+    return digest([list(one.table["sha256"]) for one in sets])

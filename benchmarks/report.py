@@ -24,6 +24,7 @@ from .exam import ITEMS
 from .figures import THEME
 from .headline import LOOKS_AT, Verdict
 from .readers import OTHER_PATCHES
+from .report_facts import figure_texts, patches_in_words, robustness_in_words, robustness_table
 from .results import read_results
 from .statistics import clopper_pearson
 
@@ -56,6 +57,8 @@ ONLY_GANS = (
     "tissue, or of another scanner, stain or organ."
 )
 
+TOLD_ELSEWHERE = ("easy", "field", "too-few")  # notes of the audit: in the text, of file headers only, its own sentence
+
 CLAIMS: Mapping[Verdict, str] = {
     Verdict.WITHHELD: "The comparison is not fair",
     Verdict.NO_DETECTOR: "No detector to compare",
@@ -84,7 +87,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
 
     Args:
         results: The content of results.json.
-        figures: SVG by file name: accuracy.svg, generalization.svg, spectra.svg; what is missing is left out.
+        figures: SVG by file name, those of `report_facts.figure_texts`; what is missing is left out.
         items: The exam's PNGs by file name.
     """
     readers = results["readers"]
@@ -98,9 +101,10 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
     )
     environment.filters |= {
         "day": _day, "fact": _fact, "known": _known, "nested": _nested, "p": _p, "pretty": _pretty, "share": _share,
-        "signed": _signed, "thousands": _thousands, "verdicts_in_words": _verdicts_in_words, "words": _words,
+        "sentence": _sentence, "signed": _signed, "thousands": _thousands, "verdicts_in_words": _verdicts_in_words,
+        "words": _words,
     }  # fmt: skip
-    names = ("accuracy.svg", "generalization.svg", "spectra.svg")
+    curve_names, curve_table = robustness_table(results["robustness"]["summary"])
     return environment.get_template("report.html.j2").render(
         results=results,
         light=THEME,
@@ -108,7 +112,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
         claim=CLAIMS[Verdict(results["answer"]["verdict"])],
         looks_at=LOOKS_AT,
         other_patches=OTHER_PATCHES,
-        figures={name: themed(figures[name]) if name in figures else None for name in names},
+        figures={name: themed(figures[name]) if name in figures else None for name in figure_texts(results)},
         thumbnails={name: _thumbnail(png) for name, png in items.items()},
         item_readers=list(first),
         raw=results["codec"].get("unmatched", {}),
@@ -120,10 +124,12 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
         limits=[*_limits(results), *results["limits"]],
         run_card=_pretty(results["run"]),
         source=readers[0]["source"],
-        accuracy_alt=_accuracy_alt(readers),
-        generalization_alt="Dot plot, a panel a generator and a row a detector; the two tables below hold its numbers.",
-        spectra_alt=f"Mean spectra of real patches and of {', '.join(results['exam']['fake'])}, and the difference of "
-        "each generator's radial profile from that of real tissue.",
+        texts=figure_texts(results),
+        audit_notes=[note for note in results["audit"]["notes"] if note["code"] not in TOLD_ELSEWHERE],
+        curve_patches=patches_in_words(results["robustness"]["rows"]),
+        curves=robustness_in_words(results["robustness"]["summary"]),
+        curve_names=curve_names,
+        curve_table=curve_table,
     )
 
 
@@ -177,11 +183,6 @@ def _limits(results: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def _accuracy_alt(readers: Sequence[Mapping[str, Any]]) -> str:
-    told = "; ".join(f"{reader['name']} {reader['right']} of {reader['total']}" for reader in readers)
-    return f"Dot plot of right answers: {told}."
-
-
 def _thumbnail(png: bytes) -> str:
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).save(buffer, "JPEG", quality=THUMBNAIL_QUALITY, subsampling=0)
@@ -199,6 +200,10 @@ def _day(moment: str) -> str:
 
 def _share(value: float | None) -> str:
     return "none" if value is None else f"{100 * value:.1f} %"
+
+
+def _sentence(told: str) -> str:
+    return f"{told[:1].upper()}{told[1:].rstrip('.')}."
 
 
 def _signed(value: float | None) -> str:

@@ -24,6 +24,7 @@ from .exam import Exam, Marks
 from .generalization import SCORE_COLUMNS, Cell
 from .headline import answer
 from .probes import NOT_FAIR, not_audited
+from .published import PUBLISHED_GROUPS
 from .readers import PUBLISHED, Reader, ReaderKind, versus
 
 FORMAT = 2
@@ -37,6 +38,7 @@ UNMEASURED: Mapping[str, Any] = {
     "margins": {},
     "generalization_summary": {},
     "robustness": {"rows": [], "summary": []},
+    "reasons": {"rows": [], "by_reason": [], "why_not": "not measured"},
 }
 LEAST_RAW_AUC = 0.95  # what the placebo's positive control must reach: the proof that the placebo can fail
 
@@ -101,9 +103,9 @@ def assemble(
     (detector, why); ``placebo``; ``audit`` (controls, best control, whether the comparison is easy or not fair, the
     positive control of the placebo, and what `probes.audit_material` found: ``verdict``, ``sentence``, ``reasons``,
     ``notes`` and the measurements behind them); ``exam_distribution``, ``calibration``, ``margins`` and
-    ``generalization_summary`` (`measures.measures`); ``robustness`` (``rows``, ``summary``); ``exam`` (facts, and every
-    item with every verdict); ``generators``, ``splits``, ``codec``, ``limits``, ``run``. A run with ``tamper`` adds
-    that key (`tampering.tamper_benchmark`). Each is told in results.schema.json.
+    ``generalization_summary`` (`measures.measures`); ``robustness`` (``rows``, ``summary``); ``reasons`` (``rows``,
+    ``by_reason``); ``published_groups``; ``exam`` (facts, and every item with every verdict); ``generators``,
+    ``splits``, ``codec``, ``limits``, ``run``. A run with ``tamper`` adds that key (`tampering.tamper_benchmark`).
 
     Args:
         exam: The exam that ``marks`` answer.
@@ -162,6 +164,7 @@ def assemble(
         "placebo": _intervals(placebo),
         "audit": audit,
         **{key: (measured or {}).get(key, empty) for key, empty in UNMEASURED.items()},
+        "published_groups": [group.to_json() for group in PUBLISHED_GROUPS],
         "exam": _in_order(exam.facts(), "fake", generators) | {"items": exam.items(marks)},
         "generators": {name: asdict(facts) for name, facts in generators.items()},
         "splits": splits,

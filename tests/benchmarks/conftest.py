@@ -21,6 +21,8 @@ from histoforensics.benchmarks.readers import ReaderKind
 from histoforensics.benchmarks.results import GeneratorFacts, assemble
 from histoforensics.benchmarks.robustness import summary
 from histoforensics.benchmarks.study_build import build_study
+from histoforensics.forensics.effects import effect_sizes, effects_by_reason
+from histoforensics.forensics.morphology import FEATURES
 from histoforensics.slides import PatchSet, PatchSetWriter
 
 GANS = ("StyleGAN", "StyleGAN2", "PathologyGAN")
@@ -110,6 +112,7 @@ def judge(cut: float = 0.5) -> Any:
 
 
 def _measured() -> dict[str, Any]:
+    rng = np.random.default_rng(8)
     unseen = pd.concat([held_out_scores(name, seed) for seed, name in enumerate(GANS)], ignore_index=True)
     told = measures(held_out_scores(), unseen, {name: judge() for name in SKILL}, CONTROLS)
     points = [(one.name, severity) for one in PERTURBATIONS for severity in one.severities]
@@ -123,6 +126,12 @@ def _measured() -> dict[str, Any]:
         for name, skill in SKILL.items() if name not in CONTROLS
         for at, (perturbation, severity) in enumerate([("none", None), *points])
     ]  # fmt: skip
+    features = {name: rng.normal(at, 1, (12, len(FEATURES))) for at, name in enumerate(("real", *GANS))}
+    table = effect_sizes(features.pop("real"), features, n_boot=100)
+    told["reasons"] = {
+        "rows": table.to_dict("records"), "by_reason": effects_by_reason(table).to_dict("records"), "patches": 12,
+        "why_not": None,
+    }  # fmt: skip
     return told | {"robustness": {"rows": rows, "summary": summary(pd.DataFrame(rows)).to_dict("records")}}
 
 

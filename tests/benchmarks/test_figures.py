@@ -19,8 +19,8 @@ from histoforensics.benchmarks.figures import (
     mean_spectrum,
     radial_decibels,
     spectra_figure,
-    write_figures,
 )
+from histoforensics.benchmarks.gallery import write_figures
 
 
 def _texts(svg: bytes) -> str:

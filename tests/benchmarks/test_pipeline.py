@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 from functools import partial
+from importlib.resources import files
 
 import numpy as np
 import pandas as pd
@@ -80,6 +81,18 @@ def test_the_results_hold_the_pathologist_first_and_a_table_of_each_machine(run)
         assert {name: sum(machine["by_generator"][name][v] for v in ("real", "fake", "unsure")) for name in "AB"} == {
             "A": 15, "B": 15,
         }  # fmt: skip
+
+
+def test_the_results_file_is_what_the_schema_says_and_the_audit_saw_this_run(run):
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed; it comes with the extra dev")
+    schema = json.loads(files("histoforensics.benchmarks").joinpath("results.schema.json").read_text("utf-8"))
+    told = json.loads((run[1] / "results.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(told)
+    assert told["audit"]["verdict"] == "fair"
+    assert told["audit"]["sources"]["told_by_caller"]
+    assert [row["detector"] for row in told["robustness"]["rows"][:1]] == ["wht-lr"]
+    assert set(told["calibration"]) == set(told["margins"]) == {"wht-lr"}
+    assert set(told["generalization_summary"]) == {"wht-lr", "rgb", "blockiness", "slope"}
 
 
 def test_auc_is_told_for_seen_and_left_out_generators_and_the_path_leaves_nothing_to_find(run):

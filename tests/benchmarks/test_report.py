@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from histoforensics.benchmarks.figures import THEME, write_figures
+from histoforensics.benchmarks.figures import THEME
+from histoforensics.benchmarks.gallery import write_figures
 from histoforensics.benchmarks.generalization import Cell
 from histoforensics.benchmarks.report import DARK, render_report, themed, write_report
 from histoforensics.benchmarks.results import write_results
@@ -94,7 +95,7 @@ def test_every_image_has_a_text_and_every_figure_a_label(page):
     assert len(page.all("img")) == 60
     assert all(attributes["alt"] for attributes in page.all("img"))
     labels = [attributes["aria-label"] for attributes in page.all("div") if attributes.get("role") == "img"]
-    assert len(labels) == 3
+    assert len(labels) == 8
     assert "Pathologist, 2020 34 of 60" in labels[0]
 
 
