@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,18 +91,19 @@ def onnx_file(detector: Detector) -> bytes:
             f"ONNX export needs the package {err.name}; pip install 'histoforensics[export]' brings it."
         ) from err
 
-    with _quiet(), io.BytesIO() as buffer:
+    with _quiet(), tempfile.TemporaryDirectory() as scratch:
+        traced = Path(scratch) / "traced.onnx"
         torch.onnx.export(
             _Probability(detector).eval(),
             (torch.from_numpy(probes(detector.patch_px)),),
-            buffer,
+            traced,
             dynamo=False,  # the newer exporter needs a package more, and gives the same graph
             opset_version=OPSET,
             input_names=["pixels"],
             output_names=["p_fake"],
             dynamic_axes={"pixels": {0: "n"}, "p_fake": {0: "n"}},
         )
-        model = onnx.load_from_string(buffer.getvalue())
+        model = onnx.load(traced)
     onnx.helper.set_model_props(model, told(detector))
     onnx.checker.check_model(model)
     content: bytes = model.SerializeToString()
@@ -120,7 +122,7 @@ def torchscript_file(detector: Detector) -> bytes:
     """
     with _quiet(), io.BytesIO() as buffer:
         traced = torch.jit.trace(_TwoClasses(detector).eval(), (_as_images(probes(detector.patch_px)),))  # type: ignore[no-untyped-call]
-        torch.jit.save(torch.jit.freeze(traced), buffer)  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.freeze(traced), buffer)
         content = buffer.getvalue()
         read_back = torch.jit.load(io.BytesIO(content))  # type: ignore[no-untyped-call]
 
@@ -248,6 +250,6 @@ def _as_images(pixels: Pixels) -> Tensor:
 def _quiet() -> Iterator[None]:
     """Without what torch says of TorchScript's future and of constants, which are meant here."""
     with warnings.catch_warnings():
-        for kind in (DeprecationWarning, FutureWarning, torch.jit.TracerWarning):
+        for kind in (DeprecationWarning, FutureWarning, torch.jit.TracerWarning):  # type: ignore[attr-defined]
             warnings.simplefilter("ignore", kind)
         yield
