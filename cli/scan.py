@@ -57,7 +57,8 @@ def scan(
     """Find generated tissue on slides: score maps, suspicious regions and a verdict with its false-alarm rate.
 
     Patches are cut from full resolution at the detector's size, never resampled. Every slide is attempted; the exit
-    code is 1 if any failed. Drag tiles.geojson or regions.geojson onto the open slide in QuPath.
+    code is 1 if any failed. index.html and each slide's report.html open in a browser, from disk. Drag tiles.geojson
+    or regions.geojson onto the open slide in QuPath.
 
     Example: histoforensics scan slide.svs --detector detectors/wht-lr --out results/scan
 

@@ -8,7 +8,7 @@ from typing import Any
 from histoforensics.slides.runcard import package_version
 
 from .scan_page import render
-from .verdict import SlideCall
+from .verdict import ALPHA, SlideCall
 
 INDEX = "index.html"
 ROWS = 2000  # of a table; cohort.csv has all
@@ -26,6 +26,7 @@ def render_index(cohort: Mapping[str, Any]) -> str:
         "scan_index.html.j2",
         version=package_version(),
         cohort=cohort,
+        alpha=ALPHA,
         headline=index_headline(cohort),
         detectors=list(cohort["parameters"]["detectors"]),
         slides=_by_suspicion(cohort["slides"])[:ROWS],
