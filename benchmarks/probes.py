@@ -138,8 +138,12 @@ def robustness_rows(
         detector, test.pixels, labels, groups, perturbations=severities(name), n_boot=ROBUST_BOOT, seed=seed,
         limit=CNN_PATCHES if is_cnn(name) else QUICK_PATCHES, progress=progress,
     )  # fmt: skip
-    rows: list[dict[str, Any]] = found.assign(detector=name).to_dict("records")
-    return [row | {"severity": None if row["perturbation"] == CLEAN else row["severity"]} for row in rows]
+    rows = found.assign(detector=name).to_dict("records")
+    return [
+        {str(key): value for key, value in row.items()}
+        | {"severity": None if row["perturbation"] == CLEAN else row["severity"]}
+        for row in rows
+    ]
 
 
 def reasons_measured(material: Material, mpp: float | None, *, seed: int) -> dict[str, Any]:
@@ -167,7 +171,8 @@ def reasons_measured(material: Material, mpp: float | None, *, seed: int) -> dic
         morphology(real.pixels(rows["real"]), mpp), measured, real_groups=groups, n_boot=REASON_BOOT, seed=seed
     )
     told: dict[str, Any] = {"rows": table.to_dict("records"), "by_reason": effects_by_reason(table).to_dict("records")}
-    return _without_nan(told) | {"patches": len(rows["real"]), "why_not": None}
+    whole: dict[str, Any] = _without_nan(told)
+    return whole | {"patches": len(rows["real"]), "why_not": None}
 
 
 def severities(name: str) -> tuple[Perturbation, ...]:

@@ -53,7 +53,7 @@ class Family:
 
         Args:
             config: Of this family.
-            seed: Of the weights; None draws them from PyTorch's global stream. With a seed that stream is left as it was.
+            seed: Of the weights; None draws them from PyTorch's global stream, which a seed leaves as it was.
 
         Raises:
             ConfigError: If ``config`` is of another family.
