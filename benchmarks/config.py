@@ -27,7 +27,7 @@ class BenchmarkConfig:
     )  # name -> folder of images or checkpoint; none: the three families below
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     families: tuple[str, ...] = tuple(FAMILIES)  # where no fakes are given
-    train_generators: bool = True  # on `real`, in this run; else the shipped ones
+    train_generators: bool = False  # on `real`, in this run; else the shipped ones
     patch_px: int | None = None  # the judged size; None: 112 on a slide, else the largest that all images have
     mpp: float | None = None  # of slides that do not say
     generator_preset: Preset = "compact"
