@@ -11,6 +11,7 @@ References: Karras et al. 2019, arXiv:1812.04948; Karras et al. 2020, arXiv:1912
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 
 import torch
@@ -72,7 +73,7 @@ def fir_up(x: Tensor) -> Tensor:
     """Return ``x`` (n, c, h, w) at twice the size: zeros inserted, then [1, 3, 3, 1] with gain 4."""
     n_channels, x = x.shape[1], _full(x)
     kernel = outer_kernel(FIR, like=x, gain=4.0).expand(n_channels, 1, -1, -1)
-    with torch.autocast(x.device.type, enabled=False):
+    with _without_autocast(x):
         return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=n_channels)
 
 
@@ -80,8 +81,14 @@ def fir_down(x: Tensor) -> Tensor:
     """Return ``x`` (n, c, h, w) at half the size: [1, 3, 3, 1], then every other pixel; h and w must be even."""
     n_channels, x = x.shape[1], _full(x)
     kernel = outer_kernel(FIR, like=x).expand(n_channels, 1, -1, -1)
-    with torch.autocast(x.device.type, enabled=False):
+    with _without_autocast(x):
         return F.conv2d(x, kernel, stride=2, padding=1, groups=n_channels)
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    if x.device.type == "meta":  # shapes are told without values, and without autocast
+        return nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def _full(x: Tensor) -> Tensor:

@@ -109,4 +109,7 @@ def test_all_figures_of_a_run_are_written(run, tmp_path):
     fakes = {name: patches.pixels() for name, patches in run.fakes.items()}
     write_figures(tmp_path / "figures", run.results(), run.exam, run.real.pixels(), fakes)
     written = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert written == {"accuracy.svg", "generalization.svg", "spectra.svg", "contact_sheet.png"}
+    assert written == {
+        "accuracy.svg", "generalization.svg", "spectra.svg", "distribution.svg", "reliability.svg", "reasons.svg",
+        "robustness_auc.svg", "robustness_fpr.svg", "contact_sheet.png",
+    }  # fmt: skip

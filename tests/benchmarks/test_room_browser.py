@@ -235,8 +235,10 @@ def test_keys_can_be_switched_off_and_zoom_and_smoothing_act_at_once(served, ope
     _join(page, served.base)
     _practise(page)
     assert page.evaluate("getComputedStyle(document.querySelector('#patch')).imageRendering") == "pixelated"
-    page.check("[name=zoom][value='3']", force=True)
-    page.check("[name=smooth]")
+    with page.expect_response("**/settings"):  # each by itself: a later answer must not be taken for an earlier one
+        page.check("[name=zoom][value='3']", force=True)
+    with page.expect_response("**/settings"):
+        page.check("[name=smooth]")
     assert page.evaluate("document.querySelector('#patch').width") == 96
     assert float(page.get_attribute("#bar", "width")) == 5 / 0.5 * 3
     assert page.evaluate("getComputedStyle(document.querySelector('#patch')).imageRendering") == "auto"
