@@ -34,7 +34,7 @@ class BenchmarkConfig:
     generator_seconds: float | None = None  # of training; None: 240 for compact ones, else until `generator_kimg`
     generator_kimg: float | None = None  # thousands of images to train on; None: the preset's
     exam_size: int = 30  # real patches of the exam, and as many fakes, where there are so many
-    cnn_seconds: float = 18.0  # of each training of a CNN detector
+    cnn_seconds: float = 15.0  # of each training of a CNN detector
     tamper: bool = False  # also splice fakes, and real tissue, into the slide and see which are found
     same_source: bool = False  # the user's word that the given fakes were made from the given tissue
     threads: int = 1  # of the numerical libraries; for models this small more cost time (`threads`)
