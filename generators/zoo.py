@@ -20,7 +20,7 @@ from histoforensics.slides import CheckpointError
 
 ZOO = ("stylegan", "stylegan2", "pathologygan")
 CARD = "card.json"
-ZOO_ROOT = Path(__file__).parent / "zoo"
+ZOO_ROOT = Path(__file__).parent / "shipped"  # not `zoo`: a folder of the name of a module misleads type checkers
 
 
 def zoo_folder(name: str) -> Path:
