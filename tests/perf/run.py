@@ -30,6 +30,7 @@ def main() -> None:
             continue
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module  # where dataclasses look their module up
         spec.loader.exec_module(module)
         for ratio in module.measurements():
             print(ratio, flush=True)
