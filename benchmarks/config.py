@@ -12,7 +12,12 @@ from histoforensics.forensics.training import check_device
 from histoforensics.generators import FAMILIES, Preset
 from histoforensics.slides import require
 
-DEFAULT_DETECTORS = ("radial-lr", "dct-ridge", "wht-lr", "npr", "resnet")  # what minutes on two cores can train
+from .perturbations import Perturbation, chosen
+from .splits import SplitRule
+
+FREQUENCY = ("radial-lr", "dct-ridge", "wht-lr")  # what a fusion stacks, as far as a run has them
+FUSION = "fusion"
+DEFAULT_DETECTORS = (*FREQUENCY, FUSION, "npr", "resnet")  # what minutes on two cores can train
 BRIEF_SECONDS = 240.0  # of training a compact generator
 
 
@@ -35,6 +40,9 @@ class BenchmarkConfig:
     generator_kimg: float | None = None  # thousands of images to train on; None: the preset's
     exam_size: int = 30  # real patches of the exam, and as many fakes, where there are so many
     cnn_seconds: float = 15.0  # of each training of a CNN detector
+    cnn_seeds: tuple[int, ...] = ()  # of CNN detectors, trained once each; the first sits the exam. None: `seed`
+    perturbations: Mapping[str, tuple[float, ...]] | None = None  # name -> severities; None: every one, as it comes
+    splits: SplitRule = field(default_factory=SplitRule)  # of the real tissue
     tamper: bool = False  # also splice fakes, and real tissue, into the slide and see which are found
     same_source: bool = False  # the user's word that the given fakes were made from the given tissue
     threads: int = 1  # of the numerical libraries; for models this small more cost time (`threads`)
@@ -61,6 +69,12 @@ class BenchmarkConfig:
             require(value is None or value > 0, name, "above 0", value)
         require(self.exam_size >= 1, "exam_size", "1 or more", self.exam_size)
         require(self.cnn_seconds > 0, "cnn_seconds", "above 0", self.cnn_seconds)
+        require(all(seed >= 0 for seed in self.cnn_seeds), "cnn_seeds", "numbers of 0 or more", self.cnn_seeds)
+        require(len(set(self.cnn_seeds)) == len(self.cnn_seeds), "cnn_seeds", "different numbers", self.cnn_seeds)
+        chosen(self.perturbations or {})
+        if FUSION in self.detectors:
+            wanted = f"two or more of {', '.join(FREQUENCY)} beside fusion, which stacks them"
+            require(len(self.fused) > 1, "detectors", wanted, ", ".join(self.detectors))
         require(self.threads >= 1, "threads", "1 or more", self.threads)
         check_device(self.device)
         require(self.seed >= 0, "seed", "0 or more", self.seed)
@@ -70,3 +84,13 @@ class BenchmarkConfig:
         """How long each generator trains; None: until it has seen its images."""
         is_brief = self.generator_preset == "compact" and self.generator_kimg is None
         return BRIEF_SECONDS if self.generator_seconds is None and is_brief else self.generator_seconds
+
+    @property
+    def fused(self) -> tuple[str, ...]:
+        """The detectors that a fusion of this run stacks."""
+        return tuple(name for name in FREQUENCY if name in self.detectors)
+
+    @property
+    def curves(self) -> tuple[Perturbation, ...] | None:
+        """What robustness is measured against; None where the study leaves the choice to each detector's speed."""
+        return None if self.perturbations is None else chosen(self.perturbations)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,8 @@ from histoforensics.slides.codec import standard_table
 from histoforensics.slides.synthetic import purple_tissue
 
 from .material import fake_path
-from .tissue import ROLES, Tissue
+from .splits import ROLES
+from .tissue import Tissue
 
 PATCHES_PER_ROLE = 120
 SYNTHETIC_SLIDES, PATCHES_PER_SLIDE = 16, 9
@@ -24,7 +27,13 @@ _GATE = "gate.json"
 
 
 def path_placebo(
-    tissue: Tissue, name: str, *, seed: int, budget_seconds: float | None = None, progress: Progress | None = None
+    tissue: Tissue,
+    name: str,
+    *,
+    seed: int,
+    budget_seconds: float | None = None,
+    progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Placebo:
     """A detector retrained on real patches as they enter against other real ones that took the fakes' whole path.
 
@@ -35,11 +44,20 @@ def path_placebo(
     entered = np.concatenate([tissue.replay(cut) for cut in cuts])
     through_path = np.concatenate([fake_path(cut.pixels, tissue, rng) for cut in cuts])
     groups = np.concatenate([cut.groups for cut in cuts])
-    return placebo_auc(name, entered, through_path, groups, seed=seed, budget_seconds=budget_seconds, progress=progress)
+    return placebo_auc(
+        name, entered, through_path, groups, seed=seed, budget_seconds=budget_seconds, progress=progress,
+        options=options,
+    )  # fmt: skip
 
 
 def codec_gate(
-    patch_px: int, name: str, *, seed: int, budget_seconds: float | None = None, progress: Progress | None = None
+    patch_px: int,
+    name: str,
+    *,
+    seed: int,
+    budget_seconds: float | None = None,
+    progress: Progress | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Placebo:
     """The same where it must fail: lossless synthetic tissue, one class of it JPEG. Wanted: 0.95 or more."""
     rng = np.random.default_rng([seed, 12])
@@ -54,7 +72,10 @@ def codec_gate(
     generation = JpegGeneration((standard_table(SYNTHETIC_QUALITY),) * 3, "4:4:4", "rgb")
     compressed = replay(Codec("jpeg", (generation,), 240, 240), lossless)
     groups = np.repeat(np.arange(SYNTHETIC_SLIDES), side * side)
-    return placebo_auc(name, lossless, compressed, groups, seed=seed, budget_seconds=budget_seconds, progress=progress)
+    return placebo_auc(
+        name, lossless, compressed, groups, seed=seed, budget_seconds=budget_seconds, progress=progress,
+        options=options,
+    )  # fmt: skip
 
 
 def write_gate(folder: Path, found: Placebo) -> None:

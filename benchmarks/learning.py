@@ -15,10 +15,11 @@ from histoforensics.forensics import CONTROLS, DETECTORS, Detector, TrainingSet,
 from histoforensics.forensics.cnn import CnnDetector
 from histoforensics.slides import SETTLING_ROUNDS, Progress
 
-from .config import BenchmarkConfig
+from .config import FUSION, BenchmarkConfig
 from .material import Material
+from .splits import Role
 from .stages import digest, stage
-from .tissue import Role, Tissue
+from .tissue import Tissue
 
 Narrator = Callable[[str], AbstractContextManager[Progress]]  # title of a stage -> its progress
 
@@ -32,6 +33,11 @@ RAW_POLICY = "none: patches as they were cut and sampled, so that the codec itse
 def is_cnn(name: str) -> bool:
     """Whether the detector or control is a network that trains for a time."""
     return issubclass({**DETECTORS, **CONTROLS}[name], CnnDetector)
+
+
+def fit_options(config: BenchmarkConfig, name: str) -> dict[str, Any]:
+    """What a run asks of a detector's ``fit``: a fusion stacks the frequency detectors that stand beside it."""
+    return {"members": config.fused} if name == FUSION else {}
 
 
 @dataclass(frozen=True)
@@ -54,22 +60,32 @@ class School:
     policy: str
     narrate: Narrator
 
-    def train(self, name: str, learn_from: Sequence[str]) -> Detector:
-        """The detector or control ``name``, trained and calibrated on the fakes of these generators alone."""
+    def train(self, name: str, learn_from: Sequence[str], seed: int | None = None) -> Detector:
+        """The detector or control ``name``, trained and calibrated on the fakes of these generators alone.
+
+        Args:
+            name: Of a detector or control.
+            learn_from: Names of generators.
+            seed: Of a network, beside the first of the run's seeds; those of a seed stand in a folder of their own.
+        """
         left_out = sorted(set(self.material.fakes) - set(learn_from))
         title = f"{name} without {', '.join(left_out)}" if left_out else name
         budget = self.config.cnn_seconds if is_cnn(name) else None
-        data = self.training_set(learn_from)
-        seed, device = self.config.seed, self.config.device
+        data, options, device = self.training_set(learn_from), fit_options(self.config, name), self.config.device
+        folder_name = name if seed is None else f"{name}-seed-{seed}"
+        first = self.config.cnn_seeds[0] if is_cnn(name) and self.config.cnn_seeds else self.config.seed
+        chosen = first if seed is None else seed
 
         def make(folder: Path) -> None:
-            with self.narrate(f"Training {title}") as progress:
-                train_detector(name, data, seed=seed, budget_seconds=budget, progress=progress, device=device).save(
-                    folder
-                )
+            with self.narrate(f"Training {title}" + ("" if seed is None else f", seed {seed}")) as progress:
+                train_detector(
+                    name, data, seed=chosen, budget_seconds=budget, progress=progress, device=device, options=options
+                ).save(folder)
 
-        fields = {"name": name, "data": digest(data.splits()), "seed": seed, "budget": budget, "policy": self.policy}
-        home = self.homes[1] / f"{name}-without-{'-'.join(left_out)}" if left_out else self.homes[0] / name
+        fields = {"name": name, "data": digest(data.splits()), "seed": chosen, "budget": budget, "policy": self.policy}
+        fields |= {"options": options}
+        is_main = not left_out and seed is None
+        home = self.homes[0] / name if is_main else self.homes[1] / "-without-".join([folder_name, *left_out])
         return load_detector(stage(home, fields, make)).to(device)
 
     def training_set(self, learn_from: Sequence[str]) -> TrainingSet:
@@ -79,9 +95,11 @@ class School:
             real=real.pixels(),
             fake=self._fakes(learn_from, "train"),
             real_groups=_blocks(real),
+            fake_groups=self._fake_groups(learn_from, "train"),
             calibration_real=calibration_real.pixels(),
             calibration_fake=self._fakes(learn_from, "calibration"),
             calibration_real_groups=_blocks(calibration_real),
+            calibration_fake_groups=self._fake_groups(learn_from, "calibration"),
             provenance={
                 "tissue": self.tissue.name,
                 "generators": list(learn_from),
@@ -94,6 +112,13 @@ class School:
 
     def _fakes(self, learn_from: Sequence[str], role: Role) -> NDArray[np.uint8]:
         return np.concatenate([self.material.fakes[name][role].pixels() for name in learn_from])
+
+    def _fake_groups(self, learn_from: Sequence[str], role: Role) -> NDArray[np.str_] | None:
+        """What fakes have in common where they were made from real tissue; a GAN's are each their own."""
+        sets = [self.material.fakes[name][role] for name in learn_from]
+        if not all(patches.table["block"].notna().all() for patches in sets):
+            return None
+        return np.concatenate([_blocks(patches) for patches in sets])
 
 
 def _blocks(patches: Any) -> NDArray[np.str_]:

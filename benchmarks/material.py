@@ -11,7 +11,8 @@ import pandas as pd
 
 from histoforensics.slides import PatchError, PatchSet, PatchSetWriter
 
-from .tissue import ROLES, Cut, Pixels, Role, Tissue, random_grid_crops
+from .splits import ROLES, Role
+from .tissue import Cut, Pixels, Tissue, random_grid_crops
 
 EXAM_REALS = "exam_disjoint"  # no two share a pixel; the other patches of the exam's tissue may, and are clustered
 COUNTS: Mapping[Role, int] = {"train": 300, "calibration": 120, "exam": 200}  # of a class or generator, at most

@@ -32,7 +32,7 @@ from .examiner import build_exam
 from .gallery import write_figures
 from .gates import codec_gate, path_placebo, read_gate, write_gate
 from .generalization import HeldOut, auc_matrix, in_domain, leave_one_out, same_generator
-from .learning import CODEC_POLICY, RAW_POLICY, Narrator, School, is_cnn
+from .learning import CODEC_POLICY, RAW_POLICY, Narrator, School, fit_options, is_cnn
 from .material import EXAM_REALS, SAMPLES, Material, write_fakes, write_real
 from .measures import measures
 from .probes import Probe
@@ -87,7 +87,7 @@ class _Benchmark:
         generators: dict[str, Fakes] = self.given or {**self._made()}
         folders = {name: self._sample(name, source) for name, source in generators.items()}
         matched, raw = self._material(folders, matched=True), self._material(folders, matched=False)
-        not_fair, probe = self._not_fair(generators), Probe(self.work, self.config.seed, self.narrate)
+        not_fair, probe = self._not_fair(generators), self._probe()
         inspection = probe.audit(matched, self.tissue, same_source=not_fair is None or None)
         homes = (self.out / "detectors", self.work / "detectors")
         school = School(self.config, self.tissue, matched, homes, CODEC_POLICY, self.narrate)
@@ -125,6 +125,9 @@ class _Benchmark:
             write_figures(self.out / FIGURES, results, exam, matched.real["exam"].pixels(), fakes)
             write_report(self.out)
         return results
+
+    def _probe(self) -> Probe:
+        return Probe(self.work, self.config.seed, self.narrate, self.config.curves)
 
     @cached_property
     def names(self) -> list[str]:
@@ -193,13 +196,15 @@ class _Benchmark:
         }
 
     def _gate(self, kind: str, name: str, key: object, measure: Callable[..., Placebo]) -> Placebo:
-        budget = self.config.cnn_seconds if is_cnn(name) else None
+        budget, seed = self.config.cnn_seconds if is_cnn(name) else None, self.config.seed
+        options = fit_options(self.config, name)
 
         def make(folder: Path) -> None:
             with self.narrate(f"{kind.capitalize()} of {name}") as progress:
-                write_gate(folder, measure(name, seed=self.config.seed, budget_seconds=budget, progress=progress))
+                found = measure(name, seed=seed, budget_seconds=budget, progress=progress, options=options)
+            write_gate(folder, found)
 
-        fields = {"name": name, "key": key, "seed": self.config.seed, "budget": budget}
+        fields = {"name": name, "key": key, "seed": seed, "budget": budget, "options": options}
         return read_gate(stage(self.work / kind / name, fields, make))
 
     # -- exam and results -------------------------------------------------------------------------------------------

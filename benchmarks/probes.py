@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from histoforensics.forensics import FAKE, REAL, Detector
-from histoforensics.forensics.audit import FEWEST, audit
+from histoforensics.forensics.auditing import FEWEST, audit
 from histoforensics.forensics.effects import effect_sizes, effects_by_reason
 from histoforensics.forensics.joining import joined
 from histoforensics.forensics.leaks import sha256_of_patches, split_digest
@@ -45,11 +45,13 @@ class Probe:
         work: The run's folder of stages.
         seed: Of the run.
         narrate: Gives a progress callback for each stage, by title.
+        curves: What robustness is measured against; None: all, networks at the ends of each only.
     """
 
     work: Path
     seed: int
     narrate: Narrator
+    curves: tuple[Perturbation, ...] | None = None
 
     def audit(self, material: Material, tissue: Tissue, *, same_source: bool | None) -> dict[str, Any]:
         """:func:`audit_material`, before any detector is trained."""
@@ -79,12 +81,15 @@ class Probe:
         return found
 
     def _curves(self, name: str, detector: Detector, test: HeldOut) -> list[dict[str, Any]]:
+        curves = severities(name) if self.curves is None else self.curves
+
         def make() -> list[dict[str, Any]]:
             with self.narrate(f"Robustness of {name}") as progress:
-                return robustness_rows(detector, name, test, seed=self.seed, progress=progress)
+                return robustness_rows(detector, name, test, curves, seed=self.seed, progress=progress)
 
         patches = split_digest(sha256_of_patches(test.pixels))
         fields = {"detector": name, "weights": detector.card.weights_sha256, "patches": patches, "seed": self.seed}
+        fields |= {"curves": {one.name: one.severities for one in curves}}
         rows: list[dict[str, Any]] = json_stage(self.work / "robustness" / name, fields, make)
         return rows
 
@@ -124,18 +129,24 @@ def audit_material(
 
 
 def robustness_rows(
-    detector: Detector, name: str, test: HeldOut, *, seed: int, progress: Progress | None = None
+    detector: Detector,
+    name: str,
+    test: HeldOut,
+    curves: Sequence[Perturbation],
+    *,
+    seed: int,
+    progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
-    """The rows of `robustness` on a draw of the held-out patches; fewer patches and severities for a network.
+    """The rows of `robustness` on a draw of the held-out patches; fewer patches for a network.
 
-    Empty where a class comes from one block only: no interval can be told, and one block is no test.
+    Empty without curves, and where a class comes from one block only: no interval can be told, and one is no test.
     """
     labels = np.where(test.table["label"] == "fake", FAKE, REAL)
     groups = test.table["block"].fillna(test.table["id"]).to_numpy(object)
-    if min(len(set(groups[labels == c])) for c in (REAL, FAKE)) < 2:
+    if not curves or min(len(set(groups[labels == c])) for c in (REAL, FAKE)) < 2:
         return []
     found = robustness(
-        detector, test.pixels, labels, groups, perturbations=severities(name), n_boot=ROBUST_BOOT, seed=seed,
+        detector, test.pixels, labels, groups, perturbations=curves, n_boot=ROBUST_BOOT, seed=seed,
         limit=CNN_PATCHES if is_cnn(name) else QUICK_PATCHES, progress=progress,
     )  # fmt: skip
     rows = found.assign(detector=name).to_dict("records")
@@ -176,12 +187,10 @@ def reasons_measured(material: Material, mpp: float | None, *, seed: int) -> dic
 
 
 def severities(name: str) -> tuple[Perturbation, ...]:
-    """Every perturbation with the severities that a detector is tried at."""
+    """Every perturbation with the severities that a detector is tried at where the study names none."""
     if not is_cnn(name):
         return PERTURBATIONS
-    return tuple(
-        Perturbation(one.name, one.axis, _ends(one.severities), one.apply, one.neutral) for one in PERTURBATIONS
-    )
+    return tuple(replace(one, severities=_ends(one.severities)) for one in PERTURBATIONS)
 
 
 def not_audited(why: str) -> dict[str, Any]:

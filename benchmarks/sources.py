@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from histoforensics.generators import LoadedGenerator, load_generator
-from histoforensics.slides import PatchError, PatchSet, Progress, Slide, sample_slide
+from histoforensics.slides import PatchError, PatchSet, Progress, Slide, require, sample_slide
 from histoforensics.slides.codec import image_codec
 from histoforensics.slides.images import IMAGE_SUFFIXES
 
 from .config import BenchmarkConfig
+from .splits import SplitRule
 from .tissue import FolderTissue, SlideTissue, Tissue, judged_size
 
 SLIDE_PATCH_PX = 112  # 56 um at the sample slide's 0.499 um/px: near the field of the paper's patches
@@ -39,6 +40,8 @@ def open_tissue(config: BenchmarkConfig, fakes: Mapping[str, Fakes], progress: P
     folders = [path for path in paths if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES - {".tif", ".tiff"}]
     sizes = [_edge_px(one) for one in fakes.values()]
     if not folders:
+        ok = config.splits == SplitRule(by=config.splits.by) and config.splits.by in (None, "block")
+        require(ok, "splits", "by block, without shares or names, where the tissue comes from slides", config.splits.by)
         patch_px = config.patch_px or (judged_size(sizes) if sizes else SLIDE_PATCH_PX)
         return SlideTissue([Slide.open(path, config.mpp) for path in paths], patch_px, progress)
     if len(folders) < len(paths):
@@ -46,7 +49,8 @@ def open_tissue(config: BenchmarkConfig, fakes: Mapping[str, Fakes], progress: P
     sets = [_open_images(path, "real", progress) for path in paths]
     sizes += [int(min(patches.table["width"].min(), patches.table["height"].min())) for patches in sets]
     codecs = [image_codec(patches.root / str(file)) for patches in sets for file in patches.table["file"]]
-    return FolderTissue(sets, config.patch_px or judged_size(sizes), codecs)
+    require(config.splits.by != "block", "splits.by", "patient, slide or file for folders of images", "block")
+    return FolderTissue(sets, config.patch_px or judged_size(sizes), codecs, config.splits, config.mpp)
 
 
 def _open_images(path: Path, label: str, progress: Progress | None) -> PatchSet:

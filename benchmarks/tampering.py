@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from histoforensics.forensics import FAKE, REAL, Detector, cluster_bootstrap_auc
 from histoforensics.forensics.history import Panel, slide_panel
 from histoforensics.forensics.localisation import region_score
-from histoforensics.forensics.scan import common_patch_px
+from histoforensics.forensics.scan_grid import common_patch_px
 from histoforensics.forensics.scoremap import BACKGROUND, OK, ScoreMap
 from histoforensics.forensics.splice import OVERLAP_PX, mosaic_places, padded_box, splice
 from histoforensics.forensics.tamper_blend import MARGIN_PX, Blend

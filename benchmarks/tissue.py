@@ -7,9 +7,9 @@ lies on the 16-px grid of its source, and both classes end in the same codec his
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,10 +30,10 @@ from histoforensics.slides import (
     tissue_fraction,
 )
 
-Role = Literal["train", "calibration", "exam"]
+from .splits import COLUMNS, ROLES, Role, SplitRule
+
 Pixels = NDArray[np.uint8]
 
-ROLES: tuple[Role, ...] = ("train", "calibration", "exam")
 GRID_PX = 16  # an MCU of 4:2:0 JPEG; whole patches on this grid share one phase
 OVERLAP_STRIDE_PX = 32
 MIN_TISSUE = 0.5
@@ -157,19 +157,34 @@ class FolderTissue:
         sets: Patch sets of real images.
         patch_px: The judged size; every image is at least as large.
         codecs: One codec an image where its file was compressed, else ``None``; aligned with the sets' rows.
+        rule: Of the split.
+        mpp: Micrometres per pixel of images that do not say.
+
+    Raises:
+        PatchError: If an image has no group of the kind that the rule wants, or groups and rule do not fit.
     """
 
-    def __init__(self, sets: Sequence[PatchSet], patch_px: int, codecs: Sequence[Codec | None]) -> None:
+    def __init__(
+        self,
+        sets: Sequence[PatchSet],
+        patch_px: int,
+        codecs: Sequence[Codec | None],
+        rule: SplitRule | None = None,
+        mpp: float | None = None,
+    ) -> None:
         require(patch_px % GRID_PX == 0, "patch_px", f"a multiple of {GRID_PX}", patch_px)
         self.name = ", ".join(patches.root.name for patches in sets)
         self.patch_px = patch_px
         self._images = [(patches, row) for patches in sets for row in range(len(patches))]
         assert len(codecs) == len(self._images)
         self._codecs = list(codecs)
-        self._groups = np.array([_group(patches, row) for patches, row in self._images])
-        self._roles = split_groups(sorted(set(self._groups)))
+        rule = rule or SplitRule()
+        known = rule.read_table()
+        self._by = rule.by or "patient, slide or file"
+        self._groups = np.array([_group(patches, row, rule, known) for patches, row in self._images])
+        self._roles = rule.deal(sorted(set(self._groups)))
         scales = {float(v) for patches in sets for v in patches.table["mpp"].dropna()}
-        self.mpp = scales.pop() if len(scales) == 1 else None
+        self.mpp = mpp if not scales else scales.pop() if len(scales) == 1 else None
 
     def cut(self, role: Role, *, disjoint: bool, limit: int, rng: np.random.Generator) -> Cut:
         edge = self.patch_px
@@ -225,7 +240,7 @@ class FolderTissue:
             "kind": "images",
             "mpp": self.mpp,
             "patch_px": self.patch_px,
-            "split": {"by": "patient, slide or file", "sha256": hashlib.sha256(listing.encode()).hexdigest()},
+            "split": {"by": self._by, "sha256": hashlib.sha256(listing.encode()).hexdigest()},
             "groups": {role: sum(r == role for r in self._roles.values()) for role in ROLES},
             "codec": {"kinds": kinds},
         }
@@ -237,25 +252,6 @@ class FolderTissue:
             mine = np.array([c == codec for c in codecs])
             out[mine] = _settled(codec, pixels[mine], x[mine], y[mine])
         return out
-
-
-def split_groups(groups: Sequence[str]) -> dict[str, Role]:
-    """Half of the groups train, a sixth calibrates, a third is for the exam; the order of their hashes decides.
-
-    Raises:
-        PatchError: If there are fewer than three groups.
-
-    >>> sorted(split_groups(["a", "b", "c"]).values())
-    ['calibration', 'exam', 'train']
-    """
-    if len(groups) < len(ROLES):
-        raise PatchError(
-            f"{len(groups)} patients, slides or files of real tissue cannot be split for training, calibration and "
-            "exam; at least 3 are wanted."
-        )
-    ordered = sorted(groups, key=lambda name: hashlib.sha256(str(name).encode()).hexdigest())
-    pattern: tuple[Role, ...] = ("train", "calibration", "exam", "train", "exam", "train")
-    return {group: pattern[i % len(pattern)] for i, group in enumerate(ordered)}
 
 
 def grid_crops(image: Pixels, edge_px: int, stride_px: int) -> list[tuple[int, int, Pixels]]:
@@ -309,9 +305,14 @@ def _one_mpp(slides: Sequence[Slide]) -> float | None:
     return known[0]
 
 
-def _group(patches: PatchSet, row: int) -> str:
+def _group(patches: PatchSet, row: int, rule: SplitRule, known: Mapping[str, str]) -> str:
     values = patches.table.iloc[row]
-    for column in ("patient", "source_slide", "file"):
+    file = str(values["file"])
+    if rule.table is not None:
+        if file not in known:
+            raise PatchError(f"{patches.root.name}/{file}: not in the table {rule.table.name} of the split.")
+        return known[file]
+    for column in COLUMNS.values() if rule.by is None else (COLUMNS[rule.by],):
         if values.notna()[column]:
             return str(values[column])
-    raise PatchError(f"{patches.root.name}: a patch has no patient, slide or file.")
+    raise PatchError(f"{patches.root.name}/{file}: nothing says its {rule.by or 'patient, slide or file'}.")

@@ -3,6 +3,7 @@
 import pytest
 
 from histoforensics.benchmarks.config import BRIEF_SECONDS, BenchmarkConfig
+from histoforensics.benchmarks.splits import SplitRule
 from histoforensics.benchmarks.studyfile import DEFAULT, read_study, shipped_studies
 from histoforensics.slides import ConfigError
 
@@ -29,6 +30,46 @@ def test_every_shipped_study_is_found_by_name():
     assert set(shipped_studies()) == {"alrasheed2020", "sample-slide"}
 
 
+def test_splits_perturbations_and_seeds_are_keys_of_a_study(tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA_OF_MINE", str(tmp_path / "data"))
+    path = write(
+        tmp_path,
+        """
+        [real]
+        paths = ["$DATA_OF_MINE/images"]
+        [splits]
+        by = "patient"
+        table = "$DATA_OF_MINE/patients.csv"
+        train = ["a", "b"]
+        calibration = ["c"]
+        exam = ["d"]
+        [detectors]
+        names = ["wht-lr", "npr"]
+        seeds = [0, 1, 2]
+        [perturbations]
+        jpeg = [70, 90]
+        "crop phase" = [3]
+        """,
+    )
+    study = read_study(path)
+    assert study.real == (tmp_path / "data" / "images",)
+    assert study.splits == SplitRule(
+        by="patient", table=tmp_path / "data" / "patients.csv", train=("a", "b"), calibration=("c",), exam=("d",)
+    )
+    assert study.cnn_seeds == (0, 1, 2)
+    assert [(one.name, one.severities) for one in study.curves] == [("jpeg", (70, 90)), ("crop phase", (3,))]
+
+
+def test_a_study_without_perturbations_measures_all_and_one_with_an_empty_table_none(tmp_path):
+    assert read_study(write(tmp_path, "seed = 1")).curves is None
+    assert read_study(write(tmp_path, "[perturbations]")).curves == ()
+
+
+def test_a_fusion_stacks_the_frequency_detectors_of_its_study(tmp_path):
+    study = read_study(write(tmp_path, "[detectors]\nnames = ['wht-lr', 'fusion', 'npr', 'radial-lr']"))
+    assert study.fused == ("radial-lr", "wht-lr")
+
+
 def test_paths_are_relative_to_the_file_and_options_come_first(tmp_path):
     path = write(tmp_path, 'seed = 3\n[real]\npaths = ["a.svs"]\nmpp = 1\n[fake]\nG = "fakes"\n')
     study = read_study(path, seed=5)
@@ -50,6 +91,28 @@ def test_compact_generators_train_for_minutes_unless_told_otherwise():
         ("[exam]\nsize = 'x'", r"mine.toml: exam.size must be a number, got 'x'\."),
         ("[exam]\nsize = true", r"mine.toml: exam.size must be a number, got True\."),
         ("[readers]\nn = 1", r"mine.toml: a study has no table \[readers\]; it has real, generators, .*fake\."),
+        ("[splits]\nfrom = 1", r"mine.toml: a study has no key splits.from; here it has by, table, train, calibration"),
+        ("[splits]\nby = 1", r"mine.toml: splits.by must be a text, got 1\."),
+        ("[splits]\ntrain = true", r"mine.toml: splits.train must be a share or a list of names, got True\."),
+        ("[splits]\ntrain = [1]", r"mine.toml: splits.train must be a text, got 1\."),
+        ("[splits]\ntrain = 0.5", r"splits must be three shares or three lists of names"),
+        ("[perturbations]\njpeg = 70", r"mine.toml: perturbations.jpeg must be a list of numbers, got 70\."),
+        ("[perturbations]\njpeg = []", r"perturbations of jpeg must be one or more different whole numbers from 1 to "),
+        (
+            "[perturbations]\njpeg = [70.5]",
+            r"perturbations of jpeg must be .* whole numbers from 1 to 100, got 70\.5\.",
+        ),
+        ("[perturbations]\nresize = [1]", r"perturbations of resize must be .* 0\.25 to 4 without 1, got 1\.0\."),
+        ("[perturbations]\nblur = [2, 2]", r"perturbations of blur must be one or more different numbers .* got \[2"),
+        ("[perturbations]\nrotation = [1]", r"perturbation must be one of jpeg, blur, .*, got 'rotation'\."),
+        ("[detectors]\nseeds = ['a']", r"mine.toml: detectors.seeds must be a list of whole numbers, got \['a'\]\."),
+        ("[detectors]\nseeds = [1, 1]", r"cnn_seeds must be different numbers, got \(1, 1\)\."),
+        ("[detectors]\nseeds = [-1]", r"cnn_seeds must be numbers of 0 or more, got \(-1,\)\."),
+        (
+            "[detectors]\nnames = ['fusion', 'wht-lr']",
+            r"detectors must be two or more of radial-lr, dct-ridge, wht-lr ",
+        ),
+        ("[real]\npaths = ['$NOWHERE_AT_ALL/a']", r"mine.toml: the environment variable NOWHERE_AT_ALL is not set"),
         ("[real]\npaths = [1]", r"mine.toml: real.paths must be a list of texts, got \[1\]\."),
         ("[generators]\nsource = 'hub'", r"mine.toml: generators.source must be zoo or train, got 'hub'\."),
         ("[fake]\nG = 1", r"mine.toml: fake.G must be the path of a folder or checkpoint, got 1\."),

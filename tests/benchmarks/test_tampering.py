@@ -14,7 +14,8 @@ from histoforensics.benchmarks import tampering
 from histoforensics.benchmarks.tampering import FUSED, TamperTest, judge_block, tamper_benchmark
 from histoforensics.forensics import Detector, TrainingSet, train_detector
 from histoforensics.forensics.history import slide_panel
-from histoforensics.forensics.scan import ScanGrid, scan_slide
+from histoforensics.forensics.scan import scan_slide
+from histoforensics.forensics.scan_grid import ScanGrid
 from histoforensics.forensics.tamper import TamperConfig, tamper
 from histoforensics.forensics.tamper_donors import PatchDonor
 from histoforensics.forensics.tamper_view import Splice, TamperedView

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histoforensics.benchmarks.splits import ROLES, split_groups
 from histoforensics.benchmarks.tissue import (
-    ROLES,
     FolderTissue,
     SlideTissue,
     grid_crops,
     judged_size,
     random_grid_crops,
-    split_groups,
 )
 from histoforensics.slides import MppError, PatchError, PatchSet, Slide
 from histoforensics.slides.codec import image_codec
