@@ -1,7 +1,7 @@
 """Sampling: image i of a seed is the same image whatever the batch, the count or the order.
 
-Every image has random numbers of its own, fixed by (seed, i), and is computed on its own: the convolutions of a batch
-of another size may round differently.
+Images are computed in rows of eight, numbers 0 to 7, 8 to 15 and so on, a whole row even where one image of it is
+wanted: the convolutions of a batch of another size may round differently, and an image at a time takes longer.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from histoforensics.slides import PatchSet, PatchSetWriter, Progress, require
 
 from .checkpoints import LoadedGenerator
 from .families import Generator
+from .freed_memory import keep_freed_memory
 from .layers import NOISE_MODES, NoiseMode
 from .stylegan import StyleGANGenerator
 
+ROW = 8  # images computed together
 _LATENT, _NOISE = 0, 1  # streams of random numbers
 
 
@@ -38,6 +40,8 @@ def sample(
 ) -> Iterator[NDArray[np.uint8]]:
     """Images ``start`` to ``start + count`` of ``seed``, in arrays (b, h, w, 3) of at most ``batch``.
 
+    From then on the process keeps the memory that it frees for its next tensors (`keep_freed_memory`).
+
     Args:
         generator: From `load_generator`.
         count: How many images.
@@ -50,6 +54,7 @@ def sample(
     require(count >= 0, "count", "at least 0", count)
     require(batch >= 1, "batch", "at least 1", batch)
     check_sampling(generator.module, psi, noise)
+    keep_freed_memory()
     for first in range(start, start + count, batch):
         numbers = range(first, min(first + batch, start + count))
         images = draw(generator.module, numbers, seed, psi=psi, noise=noise, lod=generator.lod)
@@ -100,14 +105,14 @@ def draw(
     lod: float = 0.0,
 ) -> NDArray[np.uint8]:
     """The images with these numbers, uint8 (n, h, w, 3). ``G`` is put into evaluation mode and back."""
+    wanted = list(numbers)
     was_training = G.training
     G.eval()
     try:
-        return np.concatenate(
-            [to_pixels(_image(G, number, seed, psi, noise, lod), G.value_range) for number in numbers]
-        )
+        rows = {row: _row(G, row, seed, psi, noise, lod) for row in {number // ROW: None for number in wanted}}
     finally:
         G.train(was_training)
+    return np.stack([rows[number // ROW][number % ROW] for number in wanted])
 
 
 def latents(seed: int, number: int, z_dim: int) -> Tensor:
@@ -127,7 +132,7 @@ def to_pixels(images: Tensor, value_range: tuple[float, float]) -> NDArray[np.ui
     [[[[0, 128, 255]]]]
     """
     low, high = value_range
-    scaled = ((images.float() - low) * (255 / (high - low))).round().clamp(0, 255)
+    scaled = (images.float() - low).mul_(255 / (high - low)).round_().clamp_(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -149,13 +154,14 @@ def check_sampling(G: Generator, psi: float, noise: str) -> None:
 
 
 @torch.no_grad()
-def _image(G: Generator, number: int, seed: int, psi: float, noise: NoiseMode, lod: float) -> Tensor:
+def _row(G: Generator, row: int, seed: int, psi: float, noise: NoiseMode, lod: float) -> NDArray[np.uint8]:
+    """Images ``row`` * ROW to (``row`` + 1) * ROW, uint8 (ROW, h, w, 3)."""
     device = next(iter(G.parameters())).device
-    rng = torch.Generator(device).manual_seed(stream(seed, number, _NOISE))
-    z = latents(seed, number, G.z_dim).to(device)
+    rng = torch.Generator(device).manual_seed(stream(seed, row, _NOISE))
+    z = torch.cat([latents(seed, number, G.z_dim) for number in range(row * ROW, (row + 1) * ROW)]).to(device)
     images: Tensor = (
         G(z, psi=psi, noise=noise, rng=rng, lod=lod)
         if isinstance(G, StyleGANGenerator)
         else G(z, psi=psi, noise=noise, rng=rng)
     )
-    return images
+    return to_pixels(images, G.value_range)

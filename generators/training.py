@@ -6,8 +6,6 @@ bit for bit on the CPU, whatever ended it.
 
 from __future__ import annotations
 
-import ctypes
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +18,11 @@ from histoforensics.slides import Progress, require
 
 from .config import TrainConfig
 from .data import CropSource
+from .freed_memory import keep_freed_memory
 from .journal import Journal
 from .run import Run
 
 GROWTH_SHARE = 0.6  # a run with a budget is full-grown when this share of it is spent, however slow the machine
-KEPT_BLOCK_BYTES = 1 << 30  # blocks of memory below this are kept, see `keep_freed_memory`
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -106,18 +103,6 @@ def _open_journal(out: Path, run: Run, tensorboard: bool) -> Journal:
     if run.team.is_first:
         run.team.wait()
     return journal
-
-
-def keep_freed_memory() -> bool:
-    """Let this process keep large blocks of memory that it frees, for its next tensors; whether the system can.
-
-    glibc gives each large tensor fresh pages and takes them back with it. Having them cleared again and again costs a
-    training step a tenth or more of its time. Kept until the process ends: there is no way to ask for what was before.
-    """
-    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-    if libc is None or not hasattr(libc, "mallopt"):  # musl has none
-        return False
-    return bool(libc.mallopt(_M_MMAP_THRESHOLD, KEPT_BLOCK_BYTES) and libc.mallopt(_M_TRIM_THRESHOLD, KEPT_BLOCK_BYTES))
 
 
 @contextmanager

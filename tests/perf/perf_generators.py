@@ -19,11 +19,11 @@ from ratio import Ratio, compare
 
 from histoforensics.generators import CropSource, preset
 from histoforensics.generators.data import Picture
+from histoforensics.generators.freed_memory import keep_freed_memory
 from histoforensics.generators.run import Run
-from histoforensics.generators.training import keep_freed_memory
+from histoforensics.generators.sampling import ROW, draw, latents, to_pixels
 
 SIDES = (64, 128, 256)
-SAMPLES = 8
 TOLERANCE = 1e-4  # of the largest value; StyleGAN divides by standard deviations, which magnifies rounding
 
 
@@ -79,15 +79,16 @@ def training(family: str, side: int, precision: str, turns: int) -> Ratio:
 
 @torch.no_grad()
 def sampling(family: str, side: int, turns: int) -> Ratio:
-    run = new_run(family, side)
-    ours = run.players.G_ema.eval()
+    """Images of numbers 0 to 7 as uint8: the plain way one after the other, as the published scripts do."""
+    ours = new_run(family, side).players.G_ema.eval()
     other = plain(ours)
-    z = torch.randn(SAMPLES, 1, ours.z_dim, generator=torch.Generator().manual_seed(0))
-    name = f"{family} {side} px, sampling {SAMPLES} images"
-    return compare(
-        name, lambda: [other(one) for one in z], lambda: [ours(one) for one in z],
-        wanted=2.0 if side == 256 else 1.5, turns=turns,
-    )  # fmt: skip
+
+    def one_by_one() -> None:
+        for number in range(ROW):
+            to_pixels(other(latents(0, number, ours.z_dim), noise="random"), ours.value_range)
+
+    name = f"{family} {side} px, sampling {ROW} images"
+    return compare(name, one_by_one, lambda: draw(ours, range(ROW), 0), wanted=2.0 if side == 256 else 1.5, turns=turns)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def denormals() -> Ratio:
     """Images whose features have died away to numbers below 1e-38, kept as they are and taken as zero."""
     G = new_run("stylegan2", 64).players.G_ema.eval()
     G.synthesis.const.value.mul_(1e-40)
-    z = torch.randn(SAMPLES, G.z_dim, generator=torch.Generator().manual_seed(0))
+    z = torch.randn(ROW, G.z_dim, generator=torch.Generator().manual_seed(0))
 
     def images(flush: bool) -> None:
         torch.set_flush_denormal(flush)
