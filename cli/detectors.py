@@ -147,8 +147,8 @@ def audit(
 
     Example: histoforensics detectors audit tissue fakes --slide slide.svs --json audit.json
     """
-    from histoforensics.forensics.audit import audit as run_audit
     from histoforensics.forensics.audit_report import tables, to_json, write_audit
+    from histoforensics.forensics.auditing import audit as run_audit
     from histoforensics.slides import PatchSet, read_codec, write_atomic
 
     codec = None if slide is None else read_codec(slide)

@@ -65,7 +65,7 @@ def scan(
     histoforensics scan @cohort.txt --detector detectors/wht-lr --out results/scan --shard 0/2
     """
     from histoforensics.forensics.history import parse_history
-    from histoforensics.forensics.scan import ScanGrid
+    from histoforensics.forensics.scan_grid import ScanGrid
     from histoforensics.forensics.scanner import Scanner
     from histoforensics.forensics.scanstate import parse_shard
 

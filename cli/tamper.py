@@ -48,7 +48,7 @@ def tamper(
     --detector detectors/wht-lr --out results/tampered
     """
     from histoforensics.forensics.registry import load_detector
-    from histoforensics.forensics.scan import ScanGrid, common_patch_px
+    from histoforensics.forensics.scan_grid import ScanGrid, common_patch_px
     from histoforensics.forensics.tamper import TamperConfig
     from histoforensics.forensics.tamper import tamper as make
     from histoforensics.forensics.tamper_donors import open_donor

@@ -9,7 +9,7 @@ import pandas as pd
 
 from histoforensics.slides import write_atomic
 
-from .audit import Audit
+from .auditing import Audit
 from .metrics import AucInterval
 
 SHOWN_V = 0.1  # weaker associations stay in the files

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special, stats
+from scipy import special
 
 from histoforensics.slides import PatchError
 
@@ -150,6 +150,8 @@ def platt(real_logits: Floats, fake_logits: Floats) -> tuple[float, float]:
         slope = weight * (special.expit(z) - target)
         return float(value), np.array([slope @ u, slope.sum()])
 
+    from scipy import optimize  # which programs that only read cards are spared
+
     bounds = [(SMALLEST_SLOPE, None), (None, None)]
     a, b = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-12).x
     return float(a / spread), float(b - a * x.mean() / spread)
@@ -182,8 +184,8 @@ def false_positive_promise(independent: int) -> tuple[float, float]:
     5.6 % expected and up to 16 %.
     """
     above = math.floor(FALSE_POSITIVE_RATE * independent)
-    law = stats.beta(above + 1, independent - above)
-    return float(law.mean()), float(law.ppf(0.95))
+    a, b = above + 1, independent - above
+    return a / (a + b), float(special.betaincinv(a, b, 0.95))
 
 
 def _midway(p: float, q: float) -> float:

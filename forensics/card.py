@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
-from histoforensics.slides import DetectorError
+from histoforensics.slides import DetectorError, file_digest
 
 from .calibration import Calibration
 from .ood import Domain
 
+WEIGHTS, CARD, SPLIT = "detector.safetensors", "card.json", "split.json"  # a detector's folder
 FORMAT = 2
 READABLE = (1, 2)  # 1 lacks the conformal scores, the 1 % threshold and the domain
 
@@ -41,6 +43,11 @@ class DetectorCard:
     split_sha256: str = ""
     version: str = ""
     format: int = FORMAT
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether thresholds were frozen on a calibration split."""
+        return self.calibration is not None
 
     def to_json(self) -> str:
         """Indented JSON, keys in the order of the fields."""
@@ -73,3 +80,31 @@ class DetectorCard:
             raise DetectorError(f"{where}: the card's calibration is incomplete ({err}).") from err
         told = {"calibration": calibration, "domain": domain, "limits": tuple(data.get("limits", ()))}
         return cls(**{**data, **told})
+
+
+def read_card(folder: Path) -> DetectorCard:
+    """The card of a detector's folder, whose other files are the ones that it was written for.
+
+    Raises:
+        DetectorError: If a file is missing, is not text where it should be, or was changed since.
+    """
+    missing = [name for name in (WEIGHTS, CARD, SPLIT) if not (folder / name).is_file()]
+    if missing:
+        raise DetectorError(f"{folder.name}: not a detector's folder, it lacks {', '.join(missing)}.")
+    card = DetectorCard.from_json(read_text(folder / CARD), folder.name)
+    for name, wanted in ((WEIGHTS, card.weights_sha256), (SPLIT, card.split_sha256)):
+        if file_digest(folder / name) != wanted:
+            raise DetectorError(f"{folder.name}: {name} is not the file that the card was written for; train again.")
+    return card
+
+
+def read_text(path: Path) -> str:
+    """A text file of a detector's folder.
+
+    Raises:
+        DetectorError: If it is not text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as err:
+        raise DetectorError(f"{path.parent.name}: {path.name} is not text ({err.reason}).") from err

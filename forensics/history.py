@@ -9,14 +9,15 @@ its own. So a scan puts patches through the slide's own compressions as often as
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histoforensics.slides import Codec, CodecError, Slide, matched_codec, replay, require
 
-from .detector import Detector, Pixels
+if TYPE_CHECKING:
+    from .detector import Detector, Pixels
 
 History = Literal["card", "as-is"]
 

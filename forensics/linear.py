@@ -5,14 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from histoforensics.slides import require
@@ -21,6 +18,9 @@ from histoforensics.slides.progress import Progress
 from .augment import Augmentation, augment
 from .detector import FAKE, REAL, Detector, Groups, Labels, Pixels, check_training
 from .leaks import as_groups
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 FOLDS = 5
 CHUNK = 256  # patches augmented at once: their optical densities are in floating point
@@ -179,6 +179,8 @@ def fit_logistic(
         seed: Of the folds.
         penalties: To choose from by :func:`choose_penalty`; 1 / C in scikit-learn's words.
     """
+    from sklearn.linear_model import LogisticRegression  # 100 MB, which programs that only judge are spared
+
     features = features.astype(np.float64)
     mean, std = _standard(features)
     x = (features - mean) / std
@@ -216,6 +218,8 @@ def fit_ridge(
         seed: Of the folds.
         penalties: To choose from by :func:`choose_penalty`; alpha in scikit-learn's words.
     """
+    from sklearn.kernel_ridge import KernelRidge
+
     mean, std = _standard(features)
     x = features - mean.astype(features.dtype)  # single precision stays single: there may be 10^8 numbers
     x /= std.astype(features.dtype)
@@ -272,6 +276,8 @@ def choose_penalty(
     ordered = sorted(penalties, reverse=True)
     if len(ordered) == 1:
         return ordered[0]
+    from sklearn.metrics import roc_auc_score
+
     fold = grouped_folds(labels, groups, np.random.default_rng(seed))
     masks = [fold == k for k in range(fold.max() + 1)]
     aucs = np.array([[roc_auc_score(labels[m], held_out(penalty, m)) for m in masks] for penalty in ordered])

@@ -15,13 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from sklearn.covariance import LedoitWolf
 
 from histoforensics.slides import PatchError
 
 from .leaks import as_groups
-from .luma import luma
 
 MPP_TOLERANCE = 0.1  # beyond it a detector sees structures of another size than it was trained on
 OCTAVES = 4
@@ -150,12 +147,18 @@ def appearance(pixels: Pixels) -> Floats:
 
 
 def _grey(pixels: Pixels) -> npt.NDArray[np.float32]:
+    import torch  # which programs that only read cards are spared
+
+    from .luma import luma
+
     grey: npt.NDArray[np.float32] = luma(torch.from_numpy(np.ascontiguousarray(pixels))).numpy()
     return grey
 
 
 def _gaussian(features: Floats, labels: npt.NDArray[np.integer[Any]]) -> tuple[Floats, Floats]:
     """Class means (2, d) and the shrunk inverse covariance (d, d) within classes."""
+    from sklearn.covariance import LedoitWolf  # 100 MB, which programs that only judge are spared
+
     means = np.stack([features[labels == c].mean(axis=0) for c in (0, 1)])
     centred = features - means[labels]
     spread = centred.std(axis=0)

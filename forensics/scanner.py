@@ -6,24 +6,23 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from histoforensics.slides import DetectorError, Progress, file_digest, require
 from histoforensics.slides.executor import Engine, Limits, Outcome, executor
 from histoforensics.slides.runcard import package_version, run_card
 
+from .card import DetectorCard, read_card
 from .cohort import Cohort, write_cohort, write_run
-from .detector import Detector
-from .registry import load_detector
-from .scan import ScanGrid, common_patch_px
+from .scan_grid import ScanGrid, common_patch_px
 from .scanstate import claim, parameters_digest, slide_id
 from .slidejob import SlideJob
-from .training import check_device
+
+if TYPE_CHECKING:
+    from .detector import Detector
 
 FORMAT = 2  # 2: with report.html
 DEFAULT_LIMITS = Limits(silent_seconds=600, memory_mb=8000 if Path("/proc").is_dir() else None)
@@ -62,12 +61,12 @@ class Scanner:
     def __init__(self, detectors: Sequence[Detector | str | Path], grid: ScanGrid | None = None) -> None:
         self.grid = grid or ScanGrid()
         self._given = list(detectors)
-        loaded = [d if isinstance(d, Detector) else load_detector(d) for d in self._given]
-        self.patch_px = common_patch_px(loaded)
-        for detector in loaded:
-            if detector.card.calibration is None:
-                raise DetectorError(f"{detector.name}: no calibration in its card; its false-alarm rate is unknown.")
-        self.detectors = dict(zip(labels([d.name for d in loaded]), loaded, strict=True))
+        judges = [_find(given) if isinstance(given, str | Path) else given for given in self._given]
+        self.patch_px = common_patch_px(judges)
+        for judge in judges:
+            if _card(judge).calibration is None:
+                raise DetectorError(f"{judge.name}: no calibration in its card; its false-alarm rate is unknown.")
+        self._judges = dict(zip(labels([judge.name for judge in judges]), judges, strict=True))
 
     def run(
         self,
@@ -105,9 +104,12 @@ class Scanner:
         started, out, paths = time.time(), Path(out), [Path(slide) for slide in slides]
         limits = DEFAULT_LIMITS if limits is None and engine != "serial" else limits
         runner = executor(engine, workers=workers, limits=limits, gpus=gpus)
-        if engine != "ray":  # the machine that starts a cluster's scan often has no GPU; each worker looks for itself
-            check_device(device)
-        with self._on_disk() as folders:
+        with ExitStack() as stack:
+            if engine == "serial":
+                stack.enter_context(_torch_as_it_was())
+            if engine != "ray" and device != "cpu":  # what starts a cluster's scan often has no GPU; each worker looks
+                _check_device(device)
+            folders = stack.enter_context(self._on_disk())
             parameters = self._parameters(device, threads)
             claim(out, parameters)
             ours, duplicates = _without_duplicates(_deal(paths, shard))
@@ -138,11 +140,11 @@ class Scanner:
             "version": package_version(),
             "detectors": {
                 label: {
-                    "name": judge.name,
-                    "weights_sha256": judge.card.weights_sha256,
-                    "replay_rounds": judge.card.replay_rounds,
+                    "name": card.name,
+                    "weights_sha256": card.weights_sha256,
+                    "replay_rounds": card.replay_rounds,
                 }
-                for label, judge in self.detectors.items()
+                for label, card in ((label, _card(judge)) for label, judge in self._judges.items())
             },
             "patch_px": self.patch_px,
             "stride_px": self.grid.stride_px or self.patch_px // 2,
@@ -150,23 +152,22 @@ class Scanner:
             "mpp": self.grid.mpp,
             "batch": self.grid.batch,
             "history": self.grid.history,
-            "device": torch.device(device).type,
+            "device": device.partition(":")[0],
             "threads": threads,
         }
 
     @contextmanager
     def _on_disk(self) -> Iterator[tuple[tuple[str, str], ...]]:
         """(label, folder) of each detector, for workers to load; those given as objects are saved for the while."""
-        threads = torch.get_num_threads()
         with tempfile.TemporaryDirectory(prefix="histoforensics-") as work:
             folders = []
-            for (label, judge), given in zip(self.detectors.items(), self._given, strict=True):
-                folder = judge.save(Path(work) / label) if isinstance(given, Detector) else Path(given).resolve()
-                folders.append((label, str(folder)))
-            try:
-                yield tuple(folders)
-            finally:
-                torch.set_num_threads(threads)  # the serial engine sets it in this process
+            for label, given in zip(self._judges, self._given, strict=True):
+                if not isinstance(given, str | Path):
+                    folder = str(given.save(Path(work) / label))
+                else:  # a name, if not a folder: every worker knows it
+                    folder = str(Path(given).resolve() if Path(given).is_dir() else given)
+                folders.append((label, folder))
+            yield tuple(folders)
 
 
 class _Percent:
@@ -188,6 +189,37 @@ class _Percent:
         self._done[index] = percent
         if self._progress is not None:
             self._progress(sum(self._done), 100 * len(self._done), note)
+
+
+def _find(name_or_folder: str | Path) -> DetectorCard:
+    """The card of a detector that workers will load; this process needs no more of it, and no torch."""
+    if Path(name_or_folder).is_dir():
+        return read_card(Path(name_or_folder))
+    from .registry import load_detector
+
+    return load_detector(name_or_folder).card
+
+
+def _card(judge: Detector | DetectorCard) -> DetectorCard:
+    return judge if isinstance(judge, DetectorCard) else judge.card
+
+
+def _check_device(device: str) -> None:
+    from .training import check_device
+
+    check_device(device)
+
+
+@contextmanager
+def _torch_as_it_was() -> Iterator[None]:
+    """Torch's threads in this process as they were before: the serial engine sets them."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def labels(names: Sequence[str]) -> list[str]:

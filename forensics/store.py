@@ -17,13 +17,11 @@ from histoforensics.slides import ConfigError, DetectorError
 from histoforensics.slides.atomic import write_atomic
 from histoforensics.slides.runcard import package_version
 
-from .card import DetectorCard
+from .card import CARD, SPLIT, WEIGHTS, DetectorCard, read_card, read_text
 from .leaks import split_digest
 
 if TYPE_CHECKING:
     from .detector import Detector
-
-WEIGHTS, CARD, SPLIT = "detector.safetensors", "card.json", "split.json"
 
 
 def write_detector(detector: Detector, folder: Path) -> Path:
@@ -56,19 +54,10 @@ def read_detector(folder: Path, classes: Mapping[str, type[Detector]]) -> Detect
     Raises:
         DetectorError: If a file is missing, broken, changed since it was saved, or of an unknown detector.
     """
-    missing = [name for name in (WEIGHTS, CARD, SPLIT) if not (folder / name).is_file()]
-    if missing:
-        raise DetectorError(f"{folder.name}: not a detector's folder, it lacks {', '.join(missing)}.")
-    card = DetectorCard.from_json(_text(folder / CARD), folder.name)
+    card = read_card(folder)
     if card.name not in classes:
         raise DetectorError(f"{folder.name}: unknown detector {card.name!r}; known are {', '.join(sorted(classes))}.")
-    weights, split = (folder / WEIGHTS).read_bytes(), _text(folder / SPLIT)
-    for name, content, wanted in (
-        (WEIGHTS, weights, card.weights_sha256),
-        (SPLIT, split.encode(), card.split_sha256),
-    ):
-        if hashlib.sha256(content).hexdigest() != wanted:
-            raise DetectorError(f"{folder.name}: {name} is not the file that the card was written for; train again.")
+    weights, split = (folder / WEIGHTS).read_bytes(), read_text(folder / SPLIT)
     detector = _build(classes[card.name], card, folder.name)
     _load(detector, weights, folder.name)
     detector.card = card
@@ -100,10 +89,3 @@ def _load(detector: Detector, weights: bytes, where: str) -> None:
         detector.load_state_dict(tensors, strict=True)
     except (safetensors.SafetensorError, RuntimeError) as err:
         raise DetectorError(f"{where}: {WEIGHTS} does not fit the {detector.name} it belongs to ({err}).") from err
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as err:
-        raise DetectorError(f"{path.parent.name}: {path.name} is not text ({err.reason}).") from err

@@ -11,8 +11,9 @@ from histoforensics.slides import Progress, Slide, write_atomic
 
 from .detector import Detector
 from .localisation import localise
-from .scan import ScanGrid, scan_slide
-from .slidejob import write_outputs
+from .scan import scan_slide
+from .scan_grid import ScanGrid
+from .slideresults import write_outputs
 from .tamper import TamperReport
 
 SCAN, LOCALISATION = "scan", "localisation.json"

@@ -14,19 +14,21 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from histoforensics.slides import DetectorError, require
 
 from .calibration import FALSE_POSITIVE_RATE
 from .card import DetectorCard
-from .detector import Detector, Verdict
 from .ood import MPP_TOLERANCE
 from .scoremap import OK, ScoreMap
+
+if TYPE_CHECKING:
+    from .detector import Detector
 
 ALPHA = 0.01  # real slides that may be called suspicious, if the rule's assumptions hold
 DOES_NOT_SHOW = (
@@ -103,6 +105,8 @@ def slide_verdict(scores: ScoreMap, label: str, judge: Detector, *, detectors: i
     Raises:
         DetectorError: If the detector has no calibration.
     """
+    from .detector import Verdict  # brings torch, which an index of verdicts is spared
+
     calibration = judge.card.calibration
     if calibration is None:
         raise DetectorError(f"{judge.name}: no calibration in its card; its false-alarm rate is unknown.")
@@ -120,7 +124,7 @@ def slide_verdict(scores: ScoreMap, label: str, judge: Detector, *, detectors: i
         patches=len(disjoint),
         called_fake=fakes,
         p=p,
-        p_at_expected_rate=None if p is None else float(stats.binom.sf(fakes - 1, len(disjoint), rate)),
+        p_at_expected_rate=None if p is None else float(special.bdtrc(fakes - 1, len(disjoint), rate)),
         alpha=alpha,
         needed=int(enough[0]) if len(enough) else None,
         false_alarm_rate=rate,

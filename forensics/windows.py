@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from histoforensics.slides import Slide, SlideUnreadable, require
 
-from .detector import Pixels
+if TYPE_CHECKING:
+    from .detector import Pixels
 
 BLOCK_PX = 2048  # of a block at most, unless one tile is larger
 UNREAD_GREY = 128  # fills what could not be decoded, or was not read: grey is not tissue

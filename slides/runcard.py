@@ -44,10 +44,7 @@ def run_card(config: Any, inputs: Mapping[str, Path | str], *, started: float) -
 
 def package_version() -> str:
     """The installed version, or "unknown" in a tree that was never installed."""
-    try:
-        return version(PACKAGE)
-    except PackageNotFoundError:
-        return "unknown"
+    return _installed(PACKAGE) or "unknown"
 
 
 def git_state(source: Path | None = None) -> dict[str, Any] | None:
@@ -64,14 +61,14 @@ def git_state(source: Path | None = None) -> dict[str, Any] | None:
 
 
 def host() -> dict[str, Any]:
-    """Interpreter, operating system and core count, and torch's version if a run has loaded it."""
+    """Interpreter, operating system and core count, and torch's version: as loaded, else as installed."""
     torch = sys.modules.get("torch")
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
         "cpu_count": os.cpu_count(),
         "numpy": np.__version__,
-        "torch": None if torch is None else str(torch.__version__),
+        "torch": _installed("torch") if torch is None else str(torch.__version__),
     }
 
 
@@ -107,6 +104,13 @@ def public(value: Any) -> Any:
     if isinstance(value, PurePath) or (isinstance(value, str) and PurePath(value).is_absolute()):
         return PurePath(value).name
     return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _digest(value: Path | str) -> str:

@@ -38,12 +38,30 @@ def test_the_import_check_can_fail(tmp_path):
 def test_all_names_what_the_room_re_exports(room):  # that it is sorted, ruff checks
     package = importlib.import_module(f"histoforensics.{room}")
     tree = ast.parse((ROOT / room / "__init__.py").read_text())
+    checkers = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    statements = [*tree.body, *(node for block in checkers for node in block.body)]
     re_exported = {
-        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) and node.level == 1
+        alias.asname or alias.name for node in statements if isinstance(node, ast.ImportFrom) and node.level == 1
         for alias in node.names
     }  # fmt: skip
     assert set(package.__all__) == re_exported
     assert len(package.__all__) == len(re_exported)
+
+
+def test_names_that_a_room_looks_up_late_are_those_that_checkers_see():
+    package = importlib.import_module("histoforensics.forensics")
+    tree = ast.parse((ROOT / "forensics" / "__init__.py").read_text())
+    seen = {
+        alias.name: node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 1
+        for alias in node.names
+    }  # fmt: skip
+    assert seen == package._HOMES
+    assert not {module.stem for module in (ROOT / "forensics").glob("*.py")} & set(package.__all__)
+    for name, module in seen.items():
+        assert getattr(package, name) is getattr(importlib.import_module(f"histoforensics.forensics.{module}"), name)
+    with pytest.raises(AttributeError, match="has no attribute 'magic'"):
+        _ = package.magic
+    assert set(package.__all__) <= set(dir(package))
 
 
 @pytest.mark.parametrize("room", ORDER)

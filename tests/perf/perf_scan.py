@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ratio import Ratio, compare
 
 from histoforensics.forensics import Detector, TrainingSet, train_detector
-from histoforensics.forensics.scan import ScanGrid, SlideScan, scan_slide
+from histoforensics.forensics.scan import SlideScan, scan_slide
+from histoforensics.forensics.scan_grid import ScanGrid
 from histoforensics.forensics.scoremap import OK
 from histoforensics.slides import Slide, sample_slide
 from histoforensics.slides.synthetic import GLASS, purple_tissue, write_svs

@@ -10,9 +10,10 @@ import pytest
 
 from histoforensics.forensics import Detector, history, load_detector
 from histoforensics.forensics.history import Panel, parse_history, slide_panel
-from histoforensics.forensics.scan import ScanGrid, scan_slide
+from histoforensics.forensics.scan import scan_slide
+from histoforensics.forensics.scan_grid import ScanGrid
 from histoforensics.forensics.scoremap import OK
-from histoforensics.forensics.slidejob import describe
+from histoforensics.forensics.slideresults import describe
 from histoforensics.slides import Codec, CodecError, ConfigError, Slide, replay
 from histoforensics.slides.synthetic import purple_tissue, write_svs
 

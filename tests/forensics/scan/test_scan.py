@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from histoforensics.forensics import Detector, windows
-from histoforensics.forensics.scan import ScanGrid, common_patch_px, scan_slide
+from histoforensics.forensics.scan import scan_slide
+from histoforensics.forensics.scan_grid import ScanGrid, common_patch_px
 from histoforensics.forensics.scoremap import BACKGROUND, CORRUPT, OK
 from histoforensics.forensics.wht import WHTDetector
 from histoforensics.slides import ConfigError, DetectorError, MppError, Slide, tissue_fraction

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from histoforensics.forensics import Detector
-from histoforensics.forensics.scan import ScanGrid
+from histoforensics.forensics.scan_grid import ScanGrid
 from histoforensics.forensics.scan_index import index_headline, render_index
 from histoforensics.forensics.scan_page import address
 from histoforensics.forensics.scan_places import MAX_PLACES, best_patches, view_around

@@ -19,7 +19,7 @@ import tifffile
 
 from histoforensics.forensics import Detector
 from histoforensics.forensics.cohort import Cohort, merge
-from histoforensics.forensics.scan import ScanGrid
+from histoforensics.forensics.scan_grid import ScanGrid
 from histoforensics.forensics.scanner import Scanner
 from histoforensics.forensics.wht import WHTDetector
 from histoforensics.slides import ConfigError, DetectorError

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from histoforensics.forensics.audit import audit
+from histoforensics.forensics.auditing import audit
 from histoforensics.forensics.audit_report import tables, write_audit
 from histoforensics.forensics.augment import jpeg, stain_jitter
 from histoforensics.slides import Codec, DetectorError, JpegGeneration, PatchError, PatchSet, PatchSetWriter
