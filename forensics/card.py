@@ -14,8 +14,8 @@ from .calibration import Calibration
 from .ood import Domain
 
 WEIGHTS, CARD, SPLIT = "detector.safetensors", "card.json", "split.json"  # a detector's folder
-FORMAT = 2
-READABLE = (1, 2)  # 1 lacks the conformal scores, the 1 % threshold and the domain
+FORMAT = 3
+READABLE = (1, 2, 3)  # 1 lacks the conformal scores, the 1 % threshold and the domain, 2 what was measured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,9 @@ class DetectorCard:
     replay_rounds: int = 0  # times that both classes went through every known compression of their source
     mpp: float | None = None  # micrometres per pixel of the training patches
     licence: str = "not told"
-    limits: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()  # where it fails, a sentence each
+    evaluation: Mapping[str, Any] = field(default_factory=dict)  # of a shipped one: what was measured, and on what
+    commands: tuple[str, ...] = ()  # that make it again
     run: Mapping[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
     split_sha256: str = ""
@@ -78,7 +80,8 @@ class DetectorCard:
             domain = None if data.get("domain") is None else Domain.from_json(data["domain"])
         except (TypeError, KeyError) as err:
             raise DetectorError(f"{where}: the card's calibration is incomplete ({err}).") from err
-        told = {"calibration": calibration, "domain": domain, "limits": tuple(data.get("limits", ()))}
+        told = {"calibration": calibration, "domain": domain}
+        told |= {key: tuple(data.get(key, ())) for key in ("limits", "commands")}
         return cls(**{**data, **told})
 
 

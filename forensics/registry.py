@@ -6,6 +6,7 @@ from pathlib import Path
 
 from histoforensics.slides import DetectorError
 
+from .card import CARD
 from .cascade import CascadeDetector
 from .controls import BlockinessControl, ColourControl, SlopeControl
 from .cooccurrence import CooccurrenceDetector
@@ -17,7 +18,8 @@ from .morphology_lr import MorphologyDetector
 from .npr import NprDetector
 from .radial import RadialDetector
 from .resnet import ResnetDetector
-from .store import CARD, read_detector
+from .stock import STOCK, stock_folder
+from .store import read_detector
 from .wht import WHTDetector
 from .xception import XceptionDetector
 
@@ -56,12 +58,16 @@ def detector_class(name: str) -> type[Detector]:
 
 
 def load_detector(name_or_folder: str | Path) -> Detector:
-    """The trained detector in a folder that :meth:`Detector.save` or ``detectors train`` wrote, ready to score.
+    """The trained detector in a folder that :meth:`Detector.save` wrote, or a shipped one by its name, ready to score.
+
+    An existing folder goes before a name of `stock.STOCK`.
 
     Raises:
-        DetectorError: If there is no such folder, or it holds no sound detector.
+        DetectorError: If there is no such folder or name, or it holds no sound detector.
     """
     folder = Path(name_or_folder)
+    if not folder.is_dir() and str(name_or_folder) in STOCK:
+        folder = stock_folder(str(name_or_folder))
     if not folder.is_dir():
         if str(name_or_folder) in DETECTORS | CONTROLS:
             raise DetectorError(
@@ -69,7 +75,8 @@ def load_detector(name_or_folder: str | Path) -> Detector:
                 "and load the folder that this writes."
             )
         raise DetectorError(
-            f"{folder.name}: no such detector folder; `detectors train NAME` writes one, for {', '.join(DETECTORS)}."
+            f"{folder.name}: no such detector folder, and none of the shipped {', '.join(STOCK)}; "
+            f"`detectors train NAME` writes one, for {', '.join(DETECTORS)}."
         )
     return read_detector(folder, DETECTORS | CONTROLS)
 

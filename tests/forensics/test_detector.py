@@ -159,10 +159,10 @@ def test_detectors_are_found_in_a_folder(trained, tmp_path):
 
 
 def test_unknown_folder_and_untrained_name_are_told_apart(tmp_path):
-    with pytest.raises(DetectorError, match=r"nowhere: no such detector folder; .* for radial-lr, dct-ridge"):
+    with pytest.raises(DetectorError, match=r"nowhere: no such detector folder, and none of the shipped .* for radial"):
         load_detector(tmp_path / "nowhere")
-    with pytest.raises(DetectorError, match="wht-lr is not trained yet; train it with `histoforensics detectors train"):
-        load_detector("wht-lr")
+    with pytest.raises(DetectorError, match="resnet is not trained yet; train it with `histoforensics detectors train"):
+        load_detector("resnet")
 
 
 def edit(folder, **fields):
@@ -183,7 +183,7 @@ def reweigh(folder):
         (lambda f: (f / "card.json").write_bytes(b"\xff\xfe"), "d: card.json is not text"),
         (lambda f: (f / "card.json").write_text("[]"), "d: this is not a detector's card"),
         (lambda f: edit(f, name="fft"), "d: unknown detector 'fft'; known are"),
-        (lambda f: edit(f, format=3), "d: card format 3 .* reads 1 and 2"),
+        (lambda f: edit(f, format=4), "d: card format 4 .* reads 1 and 2 and 3"),
         (lambda f: edit(f, mood="good"), r"unknown fields \['mood'\]"),
         (lambda f: edit(f, calibration={"scale": 1}), "the card's calibration is incomplete"),
         (lambda f: edit(f, config={"patch_px": 32, "colour": 1}), "d: the card's config does not build a radial-lr"),
