@@ -201,10 +201,11 @@ class EqualConv2d(nn.Module):
         self.out_gain = out_gain
         self.resample = resample
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the convolved image."""
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Return the convolved image, plus ``bias`` (c'), which only a layer without one of its own may be given."""
         weight = self.weight * self.scale
-        bias = self.bias if self.bias is None or self.out_gain == 1.0 else self.bias * self.out_gain
+        if self.bias is not None:
+            bias = self.bias if self.out_gain == 1.0 else self.bias * self.out_gain
         return (self.resample or conv)(x, weight, bias)
 
 

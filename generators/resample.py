@@ -51,22 +51,24 @@ def conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y.permute(0, 2, 3, 1).reshape(n, h, w, -1).permute(0, 3, 1, 2)
 
 
-def blur(x: Tensor, taps: Sequence[float], pad: tuple[int, int], gain: float = 1.0) -> Tensor:
-    """Return ``x`` (n, c, h, w) filtered, padded with zeros: ``pad`` = (before, after), the same in both directions."""
+def blur(
+    x: Tensor, taps: Sequence[float], pad: tuple[int, int], gain: float = 1.0, bias: Tensor | None = None
+) -> Tensor:
+    """Return ``x`` (n, c, h, w) filtered, padded with zeros, plus ``bias`` (c): ``pad`` = (before, after) both ways."""
     n_channels = x.shape[1]
     kernel = outer_kernel(taps, like=x, gain=gain).expand(n_channels, 1, -1, -1)
     before, after = pad
     if before != after:
         x, before = F.pad(x, (before, after, before, after)), 0
-    return F.conv2d(x, kernel, padding=before, groups=n_channels)
+    return F.conv2d(x, kernel, bias, padding=before, groups=n_channels)
 
 
-def binomial_blur(x: Tensor) -> Tensor:
-    """Return ``x`` (n, c, h, w) blurred by [1, 2, 1] in both directions, same size.
+def binomial_blur(x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``x`` (n, c, h, w) blurred by [1, 2, 1] in both directions, same size, plus ``bias`` (c).
 
     The border is zero, as in StyleGAN: a constant 1 becomes 9/16 in the corners and 12/16 along the edges.
     """
-    return blur(x, BINOMIAL, (1, 1))
+    return blur(x, BINOMIAL, (1, 1), bias=bias)
 
 
 def fir_up(x: Tensor) -> Tensor:
@@ -105,14 +107,14 @@ def mean_down(x: Tensor, factor: int = 2) -> Tensor:
     return F.avg_pool2d(x, factor) if factor > 1 else x
 
 
-def conv_up(x: Tensor, weight: Tensor) -> Tensor:
+def conv_up(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return StyleGAN2's up-convolution of ``x`` (n, c, h, w) with ``weight`` (c', c, 3, 3): (n, c', 2h, 2w).
 
-    A transposed convolution of stride 2, then the FIR filter with gain 4; the same as to correlate the zero-inserted
-    image with the kernel rotated by 180 degrees.
+    A transposed convolution of stride 2, then the FIR filter with gain 4, then ``bias`` (c'); the same as to correlate
+    the zero-inserted image with the kernel rotated by 180 degrees.
     """
     y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (n, c', 2h + 1, 2w + 1)
-    return blur(y, FIR, (1, 1), gain=4.0)
+    return blur(y, FIR, (1, 1), gain=4.0, bias=bias)
 
 
 def conv_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -85,7 +85,10 @@ class StyleGANConfig:
 
 
 class Epilogue(nn.Module):
-    """What follows every convolution of G: noise, bias, leaky ReLU, instance norm, the style's scale and shift."""
+    """What follows every convolution of G: noise, bias, leaky ReLU, instance norm, the style's scale and shift.
+
+    The bias is added by the convolution before it, where it costs nothing.
+    """
 
     noise_const: Tensor
 
@@ -97,10 +100,10 @@ class Epilogue(nn.Module):
         self.register_buffer("noise_const", torch.randn(side, side))
 
     def forward(self, x: Tensor, w: Tensor, noise: NoiseMode, rng: torch.Generator | None) -> Tensor:
-        """Return x * (scale + 1) + shift, x normalised (n, c, h, w)."""
+        """Return x * (scale + 1) + shift, x normalised; ``x`` (n, c, h, w) is fresh, and has the bias already."""
         grain = noise_map(noise, x, self.noise_const, rng)
         full = self.bias.dtype  # under autocast a CPU adds in bf16 six times slower than in float32
-        x = x.to(full) + self.bias[:, None, None]
+        x = x.to(full)
         if grain is not None:
             x = x.addcmul_(grain.to(full), self.noise_weight[:, None, None])
         scale, shift = self.style(w)[:, :, None, None].to(full).chunk(2, 1)
@@ -120,8 +123,8 @@ class SynthesisBlock(nn.Module):
 
     def forward(self, x: Tensor, ws: list[Tensor], noise: NoiseMode, rng: torch.Generator | None) -> Tensor:
         """Return the features (n, c', 2h, 2w)."""
-        x = self.up_epilogue(binomial_blur(self.up(x)), ws[0], noise, rng)
-        y: Tensor = self.conv_epilogue(self.conv(x), ws[1], noise, rng)
+        x = self.up_epilogue(binomial_blur(self.up(x), self.up_epilogue.bias), ws[0], noise, rng)
+        y: Tensor = self.conv_epilogue(self.conv(x, self.conv_epilogue.bias), ws[1], noise, rng)
         return y
 
 
@@ -137,9 +140,9 @@ class FirstBlock(nn.Module):
 
     def forward(self, ws: list[Tensor], noise: NoiseMode, rng: torch.Generator | None) -> Tensor:
         """Return the features (n, c, 4, 4)."""
-        x = self.const(ws[0].shape[0])
+        x = self.const(ws[0].shape[0]) + self.const_epilogue.bias[:, None, None]
         x = self.const_epilogue(x, ws[0], noise, rng)
-        y: Tensor = self.conv_epilogue(self.conv(x), ws[1], noise, rng)
+        y: Tensor = self.conv_epilogue(self.conv(x, self.conv_epilogue.bias), ws[1], noise, rng)
         return y
 
 

@@ -82,12 +82,12 @@ class ModulatedConv(nn.Module):
         self.scale = 1.0 / math.sqrt(inputs * kernel**2)
         self.up = up
 
-    def forward(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (convolved image (n, c', h', w'), weight as used (c', c, k, k), style (n, c))."""
+    def forward(self, x: Tensor, w: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (convolved image plus ``bias`` (n, c', h', w'), weight as used (c', c, k, k), style (n, c))."""
         style = self.affine(w)  # (n, c)
         weight = self.weight * self.scale
         x = x * style[:, :, None, None].to(x.dtype)
-        y = conv_up(x, weight) if self.up else conv(x, weight)
+        y = conv_up(x, weight, bias) if self.up else conv(x, weight, bias)
         return y, weight, style
 
 
@@ -139,7 +139,7 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Return (n, 3, h, w)."""
-        y: Tensor = self.conv(x, w)[0] + self.bias[:, None, None]
+        y: Tensor = self.conv(x, w, self.bias)[0]
         return y
 
 
