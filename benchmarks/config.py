@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from histoforensics.forensics import CONTROLS, DETECTORS
+from histoforensics.forensics.standins import KERNELS
 from histoforensics.forensics.training import check_device
 from histoforensics.generators import FAMILIES, Preset
 from histoforensics.slides import require
@@ -26,12 +27,15 @@ class BenchmarkConfig:
     """One run of `histoforensics benchmark`. Without arguments: the sample slide and the shipped generators."""
 
     title: str = ""  # of the study
+    terms: str = ""  # under which the real images may be used
     real: tuple[Path, ...] = ()  # slides or folders of images; none: the sample slide
     fake: Mapping[str, Path] = field(
         default_factory=dict
     )  # name -> folder of images or checkpoint; none: the three families below
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     families: tuple[str, ...] = tuple(FAMILIES)  # where no fakes are given
+    stand_ins: tuple[str, ...] = ()  # kernels by which real tissue of the split is resampled, in place of generators
+    beside: tuple[str, ...] = ()  # families of shipped generators, judged by detectors that never learned from them
     train_generators: bool = False  # on `real`, in this run; else the shipped ones
     patch_px: int | None = None  # the judged size; None: 112 on a slide, else the largest that all images have
     mpp: float | None = None  # of slides that do not say
@@ -58,6 +62,12 @@ class BenchmarkConfig:
             require(ok, "the name of a set of fakes", "a word of its own without a slash", name)
         for name in self.families:
             require(name in FAMILIES, "family", f"one of {', '.join(FAMILIES)}", name)
+        for name in self.beside:
+            require(name in FAMILIES, "beside", f"of {', '.join(FAMILIES)}", name)
+        for name in self.stand_ins:
+            require(name in KERNELS, "stand_ins", f"kernels of {', '.join(KERNELS)}", name)
+        clash = "fake" if self.fake else "train_generators" if self.train_generators else "none"
+        require(not self.stand_ins or clash == "none", "stand_ins", "the only fakes of a run", clash)
         require(
             self.generator_preset in get_args(Preset),
             "preset",

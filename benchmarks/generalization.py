@@ -58,7 +58,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, real: PatchSet, fakes: Mapping[str, PatchSet]) -> HeldOut:
-        """Real patches, resampled by slide and block, and the fakes of each generator, each drawn on its own."""
+        """Real patches, resampled by patient, else by slide and block, and fakes, by the same where they have one."""
         tables = [_rows(real, "real", None), *(_rows(fake, "fake", name) for name, fake in fakes.items())]
         pixels = [patches.pixels() for patches in (real, *fakes.values())]
         if len({part.shape[1:] for part in pixels}) > 1:
@@ -152,14 +152,15 @@ def auc_cell(rows: pd.DataFrame, *, n_boot: int = 2000, seed: int = 0) -> Cell:
 
 def _rows(patches: PatchSet, label: str, generator: str | None) -> pd.DataFrame:
     table = patches.table
-    block = table["source_slide"].fillna("") + "/" + table["block"].fillna("") if label == "real" else None
-    known = table["block"].notna() | table["source_slide"].notna()
+    block = (table["source_slide"].fillna("") + "/" + table["block"].fillna("")).where(table["patient"].isna(), "")
+    block = table["patient"].fillna("") + block  # the patches of a patient belong together, whatever image they show
+    known = table[["patient", "source_slide", "block"]].notna().any(axis=1)
     return pd.DataFrame(
         {
             "id": (generator or "real") + "/" + table["id"].astype(str),
             "label": label,
             "generator": pd.Series([generator] * len(table), dtype=object),
-            "block": None if block is None else block.where(known, None).astype(object),
+            "block": block.where(known, None).astype(object),
         },
         index=table.index,
     )

@@ -16,6 +16,7 @@ from histoforensics.forensics.cnn import CnnDetector
 from histoforensics.slides import SETTLING_ROUNDS, Progress
 
 from .config import FUSION, BenchmarkConfig
+from .fusing import WEIGHING, fuse
 from .material import Material
 from .splits import Role
 from .stages import digest, stage
@@ -27,6 +28,7 @@ CODEC_POLICY = (
     "Both classes were put through every compression that their source is known to have had, on its own grid, oldest "
     "first, until nothing told how often a patch had been through them: what is judged has one codec history."
 )
+LOSSLESS_POLICY = "both classes alike: lossless, since no compression is known of the source and none was added"
 RAW_POLICY = "none: patches as they were cut and sampled, so that the codec itself tells the classes apart"
 
 
@@ -36,8 +38,10 @@ def is_cnn(name: str) -> bool:
 
 
 def fit_options(config: BenchmarkConfig, name: str) -> dict[str, Any]:
-    """What a run asks of a detector's ``fit``: a fusion stacks the frequency detectors that stand beside it."""
-    return {"members": config.fused} if name == FUSION else {}
+    """What a gate asks of a detector's ``fit``: a fusion stacks the frequency detectors that stand beside it."""
+    if name != FUSION:
+        return {}
+    return {"members": config.fused, "member_options": dict.fromkeys(config.fused, WEIGHING)}
 
 
 @dataclass(frozen=True)
@@ -71,19 +75,24 @@ class School:
         left_out = sorted(set(self.material.fakes) - set(learn_from))
         title = f"{name} without {', '.join(left_out)}" if left_out else name
         budget = self.config.cnn_seconds if is_cnn(name) else None
-        data, options, device = self.training_set(learn_from), fit_options(self.config, name), self.config.device
+        data, device = self.training_set(learn_from), self.config.device
         folder_name = name if seed is None else f"{name}-seed-{seed}"
         first = self.config.cnn_seeds[0] if is_cnn(name) and self.config.cnn_seeds else self.config.seed
         chosen = first if seed is None else seed
 
         def make(folder: Path) -> None:
+            members = [self.train(member, learn_from) for member in self.config.fused] if name == FUSION else []
             with self.narrate(f"Training {title}" + ("" if seed is None else f", seed {seed}")) as progress:
-                train_detector(
-                    name, data, seed=chosen, budget_seconds=budget, progress=progress, device=device, options=options
-                ).save(folder)
+                if members:
+                    trained = fuse(members, data, seed=chosen, progress=progress)
+                else:
+                    trained = train_detector(
+                        name, data, seed=chosen, budget_seconds=budget, progress=progress, device=device
+                    )
+            trained.save(folder)
 
         fields = {"name": name, "data": digest(data.splits()), "seed": chosen, "budget": budget, "policy": self.policy}
-        fields |= {"options": options}
+        fields |= {"members": self.config.fused if name == FUSION else ()}
         is_main = not left_out and seed is None
         home = self.homes[0] / name if is_main else self.homes[1] / "-without-".join([folder_name, *left_out])
         return load_detector(stage(home, fields, make)).to(device)

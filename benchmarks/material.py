@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,10 +47,10 @@ def write_real(tissue: Tissue, out: Path, seed: int, *, matched: bool = True) ->
     """Cut the real patches of every role into ``out/<role>``; matched ones after every known codec generation."""
     for number, role in enumerate(ROLES):
         rng = np.random.default_rng([seed, number])
-        _write_cut(tissue, tissue.cut(role, disjoint=False, limit=COUNTS[role], rng=rng), out / role, matched)
+        write_cut(tissue, tissue.cut(role, disjoint=False, limit=COUNTS[role], rng=rng), out / role, matched)
     rng = np.random.default_rng([seed, len(ROLES)])
     disjoint = tissue.cut("exam", disjoint=True, limit=COUNTS["exam"], rng=rng)
-    _write_cut(tissue, disjoint, out / EXAM_REALS, matched)
+    write_cut(tissue, disjoint, out / EXAM_REALS, matched)
 
 
 def write_fakes(name: str, sampled: PatchSet, tissue: Tissue, out: Path, seed: int, *, matched: bool = True) -> None:
@@ -70,7 +71,7 @@ def write_fakes(name: str, sampled: PatchSet, tissue: Tissue, out: Path, seed: i
         rows = np.sort(part[: COUNTS[role]])
         crops = np.concatenate([random_grid_crops(sampled.pixels([int(row)]), tissue.patch_px, rng) for row in rows])
         pixels = tissue.like_real(crops, rng) if matched else crops
-        _write_fakes(name, pixels, sampled.table.iloc[rows], tissue.mpp, out / role)
+        write_role(name, pixels, sampled.table.iloc[rows], tissue.mpp, out / role)
 
 
 def fake_path(pixels: Pixels, tissue: Tissue, rng: np.random.Generator) -> Pixels:
@@ -78,17 +79,23 @@ def fake_path(pixels: Pixels, tissue: Tissue, rng: np.random.Generator) -> Pixel
     return tissue.like_real(random_grid_crops(pixels, tissue.patch_px, rng), rng)
 
 
-def _write_cut(tissue: Tissue, cut: Cut, out: Path, matched: bool) -> None:
+def write_cut(tissue: Tissue, cut: Cut, out: Path, matched: bool) -> None:
+    """Write real patches into the folder ``out``; matched ones after every known codec generation."""
     pixels = tissue.replay(cut) if matched else cut.pixels
     with PatchSetWriter(out, card={"kind": "real", "tissue": tissue.facts()}, overwrite=True) as writer:
         for patch, x, y, source, group in zip(pixels, cut.x, cut.y, cut.sources, cut.groups, strict=True):
-            writer.add(
-                patch, label="real", source_slide=str(source), block=str(group), x_level0=int(x), y_level0=int(y),
-                mpp=tissue.mpp, level=0,
-            )  # fmt: skip
+            place: dict[str, Any] = {"x_level0": int(x), "y_level0": int(y), "mpp": tissue.mpp, "level": 0}
+            writer.add(patch, label="real", **belonging(cut, str(source), str(group)), **place)
 
 
-def _write_fakes(name: str, pixels: Pixels, rows: pd.DataFrame, mpp: float | None, out: Path) -> None:
+def belonging(cut: Cut, source: str, group: str) -> dict[str, Any]:
+    """The manifest's columns that say what a patch has in common with others: its source, and the cut's group."""
+    told = {"source_slide": source, "block": group}
+    return told | ({cut.level: group} if cut.level in ("patient", "source_slide") else {})
+
+
+def write_role(name: str, pixels: Pixels, rows: pd.DataFrame, mpp: float | None, out: Path) -> None:
+    """Write fakes of a generator into the folder ``out``, with what the manifest ``rows`` says of their making."""
     with PatchSetWriter(out, card={"kind": "fake", "generator": name}, overwrite=True) as writer:
         for patch, (_, row) in zip(pixels, rows.iterrows(), strict=True):
             known = {column: row[column] for column in _PASSED_ON if pd.notna(row[column])}

@@ -20,29 +20,35 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from histoforensics.forensics import CONTROLS
-from histoforensics.forensics.placebo import Placebo
-from histoforensics.generators import LoadedGenerator, load_generator, sample_patchset
-from histoforensics.slides import PatchSet, Progress, run_card
+import pandas as pd
 
-from .brief import PUBLISHED_KIMG, TITLES, train_generators
+from histoforensics.forensics import CONTROLS, Detector
+from histoforensics.forensics.placebo import Placebo
+from histoforensics.generators import LoadedGenerator, sample_patchset
+from histoforensics.slides import PatchSet, Progress, Slide, run_card, sample_slide
+
+from .beside import Beside
 from .config import BenchmarkConfig
 from .exam import Exam, Marks, exam_size
 from .examiner import build_exam
 from .gallery import write_figures
 from .gates import codec_gate, path_placebo, read_gate, write_gate
 from .generalization import HeldOut, auc_matrix, in_domain, leave_one_out, same_generator
-from .learning import CODEC_POLICY, RAW_POLICY, Narrator, School, fit_options, is_cnn
-from .material import EXAM_REALS, SAMPLES, Material, write_fakes, write_real
+from .learning import CODEC_POLICY, LOSSLESS_POLICY, RAW_POLICY, Narrator, School, fit_options, is_cnn
+from .material import COUNTS, EXAM_REALS, SAMPLES, Material, write_fakes, write_real
 from .measures import measures
+from .origins import CHECKPOINT, NOT_GENERATED, SHIPPED, TRAINED, generator_facts, made, shipped, why_not_fair
 from .probes import Probe
 from .readers import ReaderKind
+from .replicas import Replicas
 from .report import FIGURES, write_report
-from .results import GeneratorFacts, assemble, exam_scores, write_results
-from .sources import Fakes, open_fakes, open_tissue
+from .results import assemble, exam_scores, write_results
+from .seeds import named_scores, seed_spread, trained_again
+from .sources import Fakes, StandIn, open_fakes, open_tissue
 from .stages import digest, stage
 from .tampering import Scene, TamperTest, read_tampering, tamper_benchmark, tampered_slide, write_tampering
 from .threads import limited_threads
+from .tissue import SlideTissue
 
 
 def _nothing(done: int, total: int, note: str = "") -> None:
@@ -84,13 +90,15 @@ class _Benchmark:
 
     def run(self) -> dict[str, Any]:
         self.out.mkdir(parents=True, exist_ok=True)
-        generators: dict[str, Fakes] = self.given or {**self._made()}
-        folders = {name: self._sample(name, source) for name, source in generators.items()}
-        matched, raw = self._material(folders, matched=True), self._material(folders, matched=False)
-        not_fair, probe = self._not_fair(generators), self._probe()
+        generators: dict[str, Fakes] = {**self.given} or made(
+            self.config, self.tissue, self.work / "generators", self.narrate
+        )
+        matched = self._material(generators, matched=True)
+        raw = matched if self.tissue.is_lossless else self._material(generators, matched=False)
+        not_fair, probe = why_not_fair(self.config, self.tissue, generators), self._probe()
         inspection = probe.audit(matched, self.tissue, same_source=not_fair is None or None)
         homes = (self.out / "detectors", self.work / "detectors")
-        school = School(self.config, self.tissue, matched, homes, CODEC_POLICY, self.narrate)
+        school = School(self.config, self.tissue, matched, homes, self.policy, self.narrate)
         test = _held_out(matched)
         seen = same_generator(self.names, test, school.train)
         unseen = leave_one_out(self.names, test, school.train)
@@ -101,6 +109,10 @@ class _Benchmark:
         measured = measures(seen, unseen, judges, CONTROLS, seed=seed)
         measured["robustness"] = probe.robustness({name: judges[name] for name in self.config.detectors}, test)
         measured["reasons"] = probe.reasons(matched, self.tissue.mpp)
+        measured["seeds"], more = self._seeds(test, school, seen, unseen)
+        if self.config.beside:
+            measured["beside"], tables = self._beside(matched.real["exam"], judges)
+            more += tables
         results = assemble(
             exam=exam,
             marks=marks,
@@ -110,21 +122,32 @@ class _Benchmark:
             placebo=self._placebos(),
             raw_placebo=self._codec_gates(),
             run=run_card(self._public_config(), {"tissue": self.tissue_key}, started=self.started),
-            generators={name: self._generator_facts(name, source) for name, source in generators.items()},
+            generators={name: generator_facts(source, self._origin(name)) for name, source in generators.items()},
             splits=self.tissue.facts() | {"patches": _counts(matched)},
-            codec={"policy": CODEC_POLICY, "codec": self.tissue.facts()["codec"], "unmatched": self._raw(raw)},
+            codec={"policy": self.policy, "codec": self.tissue.facts()["codec"], "unmatched": self._raw(raw)},
             not_fair=not_fair,
             inspection=inspection,
             measured=measured,
+            limits=[NOT_GENERATED] if self.config.stand_ins else [],
         )
         if self.scene is not None:
             results["tamper"] = self._tamper(self.scene, raw, school)
-        write_results(self.out, results, [seen, unseen, exam_scores(exam, marks)])
+        write_results(self.out, results, [seen, unseen, exam_scores(exam, marks), *more])
         with self.narrate("Writing the report"):
             fakes = {name: roles["exam"].pixels() for name, roles in matched.fakes.items()}
             write_figures(self.out / FIGURES, results, exam, matched.real["exam"].pixels(), fakes)
             write_report(self.out)
         return results
+
+    @cached_property
+    def replicas(self) -> Replicas:
+        """The stand-ins of this run."""
+        return Replicas(self.tissue, self.config.stand_ins, self.config.seed)
+
+    @property
+    def policy(self) -> str:
+        """How both classes got one codec history."""
+        return LOSSLESS_POLICY if self.tissue.is_lossless else CODEC_POLICY
 
     def _probe(self) -> Probe:
         return Probe(self.work, self.config.seed, self.narrate, self.config.curves)
@@ -136,43 +159,57 @@ class _Benchmark:
 
     # -- generators and fakes -------------------------------------------------------------------------------------
 
-    def _made(self) -> dict[str, LoadedGenerator]:
-        config = self.config
-        if config.train_generators:
-            return train_generators(config, self.tissue, self.work / "generators", self.narrate)
-        return {TITLES[family]: load_generator(family, config.device) for family in config.families}
-
-    def _sample(self, name: str, source: Fakes) -> PatchSet:
+    def _sample(self, name: str, source: PatchSet | LoadedGenerator, count: int = SAMPLES) -> PatchSet:
         if isinstance(source, PatchSet):
             return source
 
         def make(folder: Path) -> None:
             with self.narrate(f"Sampling {name}") as progress:
-                sample_patchset(source, SAMPLES, folder, seed=self.config.seed, overwrite=True, progress=progress)
+                sample_patchset(source, count, folder, seed=self.config.seed, overwrite=True, progress=progress)
 
-        fields = {"checkpoint": source.sha256, "seed": self.config.seed, "count": SAMPLES}
+        fields = {"checkpoint": source.sha256, "seed": self.config.seed, "count": count}
         return PatchSet.open(stage(self.work / "sampled" / name, fields, make))
 
-    def _material(self, sampled: Mapping[str, PatchSet], *, matched: bool) -> Material:
+    def _material(self, sources: Mapping[str, Fakes], *, matched: bool) -> Material:
         base = self.work / ("matched" if matched else "raw")
-        key = {"tissue": self.tissue_key, "seed": self.config.seed, "matched": matched}
+        kernels, tissue, seed = self.config.stand_ins, self.tissue, self.config.seed
+        key = {"tissue": self.tissue_key, "seed": seed, "matched": matched, "kernels": kernels}
+        sampled = {name: None if isinstance(one, StandIn) else self._sample(name, one) for name, one in sources.items()}
         fakes = {}
         with self.narrate("Cutting and matching patches" if matched else "Cutting unmatched patches") as progress:
-            real = stage(base / "real", key, lambda to: write_real(self.tissue, to, self.config.seed, matched=matched))
+
+            def write_reals(to: Path) -> None:
+                if kernels:
+                    self.replicas.write_real(to, matched=matched)
+                else:
+                    write_real(tissue, to, seed, matched=matched)
+
+            real = stage(base / "real", key, write_reals)
             for number, (name, patches) in enumerate(sampled.items()):
-                fields = key | {"fakes": digest(list(patches.table["sha256"])), "name": name}
 
-                def make(to: Path, name: str = name, patches: PatchSet = patches) -> None:
-                    write_fakes(name, patches, self.tissue, to, self.config.seed, matched=matched)
+                def make(to: Path, name: str = name, patches: PatchSet | None = patches) -> None:
+                    if patches is None:
+                        self.replicas.write_fakes(name, to, matched=matched)
+                    else:
+                        write_fakes(name, patches, tissue, to, seed, matched=matched)
 
-                fakes[name] = stage(base / "fakes" / name, fields, make)
+                known = None if patches is None else digest(list(patches.table["sha256"]))
+                fakes[name] = stage(base / "fakes" / name, key | {"fakes": known, "name": name}, make)
                 progress(number + 1, len(sampled), name)
         return Material.open(real, fakes)
+
+    def _origin(self, name: str) -> str:
+        return CHECKPOINT if name in self.given else TRAINED if self.config.train_generators else SHIPPED
 
     # -- detectors and gates ----------------------------------------------------------------------------------------
 
     def _raw(self, material: Material) -> dict[str, Any]:
-        """In-domain AUC where nothing was matched: what the codec alone is worth. Quick detectors and controls only."""
+        """In-domain AUC where nothing was matched: what the codec alone is worth. Quick detectors and controls only.
+
+        Empty where there is no codec to match.
+        """
+        if self.tissue.is_lossless:
+            return {}
         homes = (self.work / "raw" / "detectors",) * 2
         school = School(self.config, self.tissue, material, homes, RAW_POLICY, self.narrate)
         quick = [name for name in self.names if not is_cnn(name)]
@@ -228,6 +265,29 @@ class _Benchmark:
         every = tuple(school.material.fakes)
         return {name: exam.mark(school.train(name, every), name, kind) for name, kind in kinds.items()}
 
+    def _seeds(
+        self, test: HeldOut, school: School, seen: pd.DataFrame, unseen: pd.DataFrame
+    ) -> tuple[dict[str, Any], list[pd.DataFrame]]:
+        """What networks come to with the other seeds of the study, and the scores behind it."""
+        networks = [name for name in self.config.detectors if is_cnn(name)]
+        first, *others = self.config.cnn_seeds or (self.config.seed,)
+        if not networks or not others:
+            return {}, []
+        again = trained_again(networks, test, school.train, others)
+        mine = (table[table["detector"].isin(networks)] for table in (seen, unseen))
+        return seed_spread({first: (next(mine), next(mine)), **again}), named_scores(again)
+
+    def _beside(self, reals: PatchSet, judges: Mapping[str, Detector]) -> tuple[dict[str, Any], list[pd.DataFrame]]:
+        """Shipped generators judged by detectors that learned from none of them."""
+        generators = shipped(self.config.beside, self.config.device)
+        sampled = {name: self._sample(name, one, COUNTS["exam"]) for name, one in generators.items()}
+        with self.narrate("Opening the shipped generators' tissue") as progress:
+            own = SlideTissue([Slide.open(sample_slide())], self.tissue.patch_px, progress)
+        beside = Beside(self.work / "beside", sampled, self.tissue, own, self.config.seed, self.narrate)
+        told, tables = beside.judged(reals, judges)
+        facts = {name: asdict(generator_facts(one, SHIPPED)) for name, one in generators.items()}
+        return told | {"generators": facts}, tables
+
     def _tamper(self, scene: Scene, raw: Material, school: School) -> dict[str, Any]:
         """Fakes that no detector saw, as they were sampled, spliced into the exam's blocks; real tissue likewise."""
         judges = {name: school.train(name, tuple(raw.fakes)) for name in self.config.detectors}
@@ -243,41 +303,6 @@ class _Benchmark:
         fields = {"tissue": self.tissue_key, "fakes": patches, "detectors": weights, "test": asdict(test)}
         return read_tampering(stage(self.work / "tamper", fields, make))
 
-    def _generator_facts(self, name: str, source: Fakes) -> GeneratorFacts:
-        if isinstance(source, PatchSet):
-            return GeneratorFacts(source="given as a folder of patches")
-        made = "trained in this run" if self.config.train_generators else "shipped with the tool"
-        return GeneratorFacts(
-            source="given as a checkpoint" if name in self.given else made,
-            resolution_px=source.config.resolution,
-            seconds=source.card.get("seconds"),
-            kimg=_kimg(source.card.get("images")),
-            published_kimg=PUBLISHED_KIMG.get(source.config.family),
-            parameters_g=sum(p.numel() for p in source.module.parameters()),
-            checkpoint_sha256=source.sha256,
-            psi=1.0,
-            noise="random",
-        )
-
-    def _not_fair(self, generators: Mapping[str, Fakes]) -> str | None:
-        """Rule 9: fakes of other tissue make every detector a tissue detector."""
-        if self.config.same_source:
-            return None
-        foreign = [name for name, source in generators.items() if not self._same_tissue(source)]
-        if not foreign:
-            return None
-        return (
-            f"nothing shows that the fakes of {', '.join(foreign)} were generated from the real tissue given "
-            f"({self.tissue.name}); a detector may tell the tissues apart instead of real from fake. If they were, say "
-            "so with --same-source."
-        )
-
-    def _same_tissue(self, source: Fakes) -> bool:
-        if isinstance(source, PatchSet):
-            return False
-        learned = self.tissue.crop_source(source.config.resolution).digest
-        return bool(source.card.get("data", {}).get("digest") == learned)
-
     def _public_config(self) -> dict[str, Any]:
         return asdict(self.config) | {"fake": {name: path.name for name, path in self.config.fake.items()}}
 
@@ -291,7 +316,3 @@ def _counts(material: Material) -> dict[str, Any]:
         "real": {role: len(patches) for role, patches in material.real.items()},
         "fake": {name: {role: len(p) for role, p in roles.items()} for name, roles in material.fakes.items()},
     }
-
-
-def _kimg(images: object) -> float | None:
-    return images / 1000 if isinstance(images, int) else None

@@ -100,7 +100,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "day": _day, "fact": _fact, "known": _known, "nested": _nested, "p": _p, "pretty": _pretty, "share": _share,
+        "day": _day, "fact": _fact, "known": _known, "nested": _nested, "p": _p, "pretty": _pretty, "share": share,
         "sentence": _sentence, "signed": _signed, "thousands": _thousands, "verdicts_in_words": _verdicts_in_words,
         "words": _words,
     }  # fmt: skip
@@ -121,7 +121,7 @@ def render_report(results: Mapping[str, Any], figures: Mapping[str, bytes], item
         generators=list(dict.fromkeys(name for reader in readers for name in reader["by_generator"])),
         generator_names=list(dict.fromkeys(name for row in results["same_generator"].values() for name in row)),
         sheet=_sheet(results["exam"]["items"], results["exam"]["fake"]),
-        limits=[*_limits(results), *results["limits"]],
+        limits=all_limits(results),
         run_card=_pretty(results["run"]),
         source=readers[0]["source"],
         texts=figure_texts(results),
@@ -162,6 +162,11 @@ def _sheet(
     return [*sheet, *([("Real patches without a counterpart", alone)] if alone else [])]
 
 
+def all_limits(results: Mapping[str, Any]) -> list[str]:
+    """What the numbers do not show: what every report says, then what this run adds."""
+    return [*_limits(results), *results["limits"]]
+
+
 def _limits(results: Mapping[str, Any]) -> list[str]:
     exam, patches = results["exam"], results["exam"]["patches"]
     lowest = clopper_pearson(patches, patches).low
@@ -198,7 +203,8 @@ def _day(moment: str) -> str:
     return f"{datetime.fromisoformat(moment):%-d %B %Y}"
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
+    """A share as a percentage, or none."""
     return "none" if value is None else f"{100 * value:.1f} %"
 
 

@@ -39,6 +39,8 @@ UNMEASURED: Mapping[str, Any] = {
     "generalization_summary": {},
     "robustness": {"rows": [], "summary": []},
     "reasons": {"rows": [], "by_reason": [], "why_not": "not measured"},
+    "seeds": {},
+    "beside": None,
 }
 LEAST_RAW_AUC = 0.95  # what the placebo's positive control must reach: the proof that the placebo can fail
 
@@ -104,7 +106,8 @@ def assemble(
     positive control of the placebo, and what `probes.audit_material` found: ``verdict``, ``sentence``, ``reasons``,
     ``notes`` and the measurements behind them); ``exam_distribution``, ``calibration``, ``margins`` and
     ``generalization_summary`` (`measures.measures`); ``robustness`` (``rows``, ``summary``); ``reasons`` (``rows``,
-    ``by_reason``); ``published_groups``; ``exam`` (facts, and every item with every verdict); ``generators``,
+    ``by_reason``); ``seeds`` (`seeds.seed_spread`); ``beside`` (`beside.Beside.judged`); ``published_groups``;
+    ``exam`` (facts, and every item with every verdict); ``generators``,
     ``splits``, ``codec``, ``limits``, ``run``. A run with ``tamper`` adds that key (`tampering.tamper_benchmark`).
 
     Args:

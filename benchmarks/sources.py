@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from histoforensics.generators import LoadedGenerator, load_generator
@@ -16,10 +17,19 @@ from .tissue import FolderTissue, SlideTissue, Tissue, judged_size
 
 SLIDE_PATCH_PX = 112  # 56 um at the sample slide's 0.499 um/px: near the field of the paper's patches
 
-Fakes = PatchSet | LoadedGenerator
+
+@dataclass(frozen=True)
+class StandIn:
+    """Fakes that are real tissue of the same split, resampled by one kernel (`forensics.stand_ins`)."""
+
+    kernel: str
 
 
-def open_fakes(config: BenchmarkConfig, progress: Progress | None = None) -> dict[str, Fakes]:
+Fakes = PatchSet | LoadedGenerator | StandIn
+Given = PatchSet | LoadedGenerator
+
+
+def open_fakes(config: BenchmarkConfig, progress: Progress | None = None) -> dict[str, Given]:
     """Each named set of fakes: a generator's checkpoint, a patch set, or a folder of images."""
     return {
         name: load_generator(path, config.device) if _is_checkpoint(path) else _open_images(path, "fake", progress)
@@ -27,7 +37,7 @@ def open_fakes(config: BenchmarkConfig, progress: Progress | None = None) -> dic
     }
 
 
-def open_tissue(config: BenchmarkConfig, fakes: Mapping[str, Fakes], progress: Progress | None = None) -> Tissue:
+def open_tissue(config: BenchmarkConfig, fakes: Mapping[str, Given], progress: Progress | None = None) -> Tissue:
     """The real tissue, split, with the judged size that it and the fakes allow.
 
     Raises:
@@ -63,7 +73,7 @@ def _is_checkpoint(path: Path) -> bool:
     return path.suffix == ".safetensors" or (path / "generator.safetensors").is_file()
 
 
-def _edge_px(fakes: Fakes) -> int:
+def _edge_px(fakes: Given) -> int:
     if isinstance(fakes, LoadedGenerator):
         return fakes.config.resolution
     return int(min(fakes.table["width"].min(), fakes.table["height"].min()))

@@ -7,7 +7,7 @@
     [real]
     paths = ["slide.svs"]             # relative to this file; none: the sample slide
     [generators]
-    source = "train"                  # or "zoo", the shipped ones
+    source = "train"                  # or "zoo", the shipped ones, or "stand-ins": resampled real tissue
     [detectors]
     names = ["wht-lr", "npr"]
     seeds = [0, 1, 2]                 # of the networks among them
@@ -46,14 +46,21 @@ _TOP = ""
 TABLES: Mapping[str, Mapping[str, tuple[str, type]]] = MappingProxyType(
     {
         _TOP: {"title": ("title", str), "seed": ("seed", int)},
-        "real": {"paths": ("real", list), "mpp": ("mpp", float), "patch_px": ("patch_px", int)},
+        "real": {
+            "paths": ("real", list),
+            "terms": ("terms", str),
+            "mpp": ("mpp", float),
+            "patch_px": ("patch_px", int),
+        },
         "generators": {
             "source": ("train_generators", str),
             "families": ("families", list),
             "preset": ("generator_preset", str),
             "seconds": ("generator_seconds", float),
             "kimg": ("generator_kimg", float),
+            "kernels": ("stand_ins", list),
         },
+        "beside": {"families": ("beside", list)},
         "detectors": {
             "names": ("detectors", list),
             "cnn_seconds": ("cnn_seconds", float),
@@ -69,7 +76,8 @@ TABLES: Mapping[str, Mapping[str, tuple[str, type]]] = MappingProxyType(
     }
 )
 _FAKE = "fake"  # a table of NAME = "folder or checkpoint"
-_SOURCES = ("zoo", "train")
+_SOURCES = ("zoo", "train", "stand-ins")
+DEFAULT_KERNELS = ("bilinear", "bicubic", "nearest", "transposed", "lanczos")
 _SPLITS = ("by", "table", *ROLES)
 _PERTURBATIONS = "perturbations"  # a table of NAME = [severities]
 _KINDS: Mapping[type, str] = {
@@ -134,11 +142,15 @@ def _fields(file: str, table: str, keys: Mapping[str, Any]) -> dict[str, Any]:
         if not _fits(value, wanted):
             raise ConfigError(f"{file}: {where} must be {_KINDS.get(wanted, 'a number')}, got {value!r}.")
         fields[name] = tuple(value) if wanted in (list, tuple) else wanted(value)
-    if "train_generators" in fields:
-        source = fields["train_generators"]
+    source = fields.get("train_generators")
+    if source is not None:
         if source not in _SOURCES:
-            raise ConfigError(f"{file}: generators.source must be {' or '.join(_SOURCES)}, got {source!r}.")
+            raise ConfigError(f"{file}: generators.source must be {', '.join(_SOURCES)}, got {source!r}.")
         fields["train_generators"] = source == "train"
+        if source == "stand-ins":
+            fields.setdefault("stand_ins", DEFAULT_KERNELS)
+    if "stand_ins" in fields and source != "stand-ins":
+        raise ConfigError(f'{file}: generators.kernels go with generators.source = "stand-ins", got {source!r}.')
     return fields
 
 

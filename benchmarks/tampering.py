@@ -5,6 +5,11 @@ blocks of the same slide, through the same mosaic, stain matching, blending and 
 with those of equally drawn regions in blocks that stay untouched. A detector that finds the real splices as well finds
 seams.
 
+That comparison is one of blocks: a slide with five of them leaves a wide interval, and more draws do not narrow it,
+since they come back to the same five. So the same is asked at the same place as well: how often a region scores higher
+than what stood there before. There the tissue of a block weighs on both sides alike, and 0.5 is a splice that nobody
+sees.
+
 Nothing here chooses: the headline is the mean of all detectors' P(fake), and thresholds come from the cards. Tampered
 blocks are read from the same JPEG streams that a tampered file would hold (``TamperedView``), and patches are judged as
 a scan judges them, within a block.
@@ -22,6 +27,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special
 
 from histoforensics.forensics import FAKE, REAL, Detector, cluster_bootstrap_auc
 from histoforensics.forensics.history import Panel, slide_panel
@@ -121,7 +127,8 @@ def tamper_benchmark(
         progress: Told after each seed.
 
     Returns:
-        ``fake`` and ``real_control`` of the headline, each with ``region_auc`` {auc, ci95, ...} and ``hits``;
+        ``fake`` and ``real_control`` of the headline, each with ``region_auc`` {auc, ci95, ...}, ``raised`` {share,
+        ci95, ...}, how often a splice scores above what stood there before, and ``hits``;
         ``detectors``, the same of each; ``generators``, the headline's AUC of each; ``untouched_hits`` and facts.
         Intervals resample whole blocks.
 
@@ -133,7 +140,7 @@ def tamper_benchmark(
     arena = _Arena(slide, split, detectors, test)
     rows: list[dict[str, Any]] = []
     for number in range(test.seeds):
-        rows += arena.round(number, fakes)
+        rows += [row | {"seed": number} for row in arena.round(number, fakes)]
         if progress is not None:
             progress(number + 1, test.seeds, slide.name)
     table = pd.DataFrame(rows).dropna(subset=[FUSED])
@@ -149,7 +156,7 @@ def tamper_benchmark(
         },
         "test": asdict(test) | {"size_px": arena.size_px, "patch_px": arena.patch_px, "stride_px": arena.stride_px},
         "blocks": len(arena.blocks),
-        "unjudged": len(rows) - len(table),
+        "unjudged": sum(row[FUSED] is None for row in rows if row["arm"] != "before"),
         "not_replayed": arena.not_replayed,
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -194,6 +201,7 @@ class _Arena:
         for place, name in enumerate(names[:half]):
             region = self._region(name, rng)
             generator = list(fakes)[(number + place) % len(fakes)]
+            rows.append(self._row(name, "before", None, self._plain(name), region))
             donors = {"fake": self._fakes(fakes[generator], region, rng), "real_control": self._real(name, region, rng)}
             for arm, patches in donors.items():
                 view = TamperedView(self.slide, [self._splice(region, patches)])
@@ -247,7 +255,7 @@ class _Arena:
     def _row(self, block: str, arm: str, generator: str | None, scores: ScoreMap, region: Region) -> dict[str, Any]:
         x, y, _, _ = _box(self.split, block)
         local = region.moved(region.x - x, region.y - y)
-        found: dict[str, Any] = {"block": block, "arm": arm, "generator": generator}
+        found: dict[str, Any] = {"block": block, "arm": arm, "generator": generator, "place": (region.x, region.y)}
         means = []
         for name, judge in self.detectors.items():
             mean, peak = region_score(scores.cells(name), scores, local)
@@ -301,7 +309,11 @@ def _told(table: pd.DataFrame, name: str, seed: int) -> dict[str, Any]:
     said: dict[str, Any] = {}
     for arm in ARMS:
         rows = table[table["arm"].isin([arm, "untouched"])]
-        said[arm] = {"region_auc": _auc(rows, name, arm, seed), "hits": _hits(table, name, arm)}
+        said[arm] = {
+            "region_auc": _auc(rows, name, arm, seed),
+            "raised": _raised(table, name, arm),
+            "hits": _hits(table, name, arm),
+        }
     return said | {"untouched_hits": _hits(table, name, "untouched")}
 
 
@@ -313,6 +325,21 @@ def _auc(rows: pd.DataFrame, name: str, arm: str, seed: int) -> dict[str, Any]:
         return {"auc": None, "ci95": None, **counts, "reason": "fewer than two blocks of a kind"}
     found = cluster_bootstrap_auc(labels, rows[name].to_numpy(float), blocks, seed=seed)
     return {"auc": found.auc, "ci95": list(found.ci95), **counts, "blocks": found.n_groups}
+
+
+def _raised(table: pd.DataFrame, name: str, arm: str) -> dict[str, Any]:
+    """How often a splice scores above what stood there before, ties half; the mean over blocks, its t interval."""
+    before = table[table["arm"] == "before"].set_index(["seed", "place"])[name]
+    spliced = table[table["arm"] == arm].set_index(["seed", "place"])
+    both = spliced.join(before.rename("before"), how="inner")
+    wins = (both[name] > both["before"]) + 0.5 * (both[name] == both["before"])
+    by_block = wins.groupby(both["block"]).mean().to_numpy(float)
+    counts = {"regions": len(both), "blocks": len(by_block)}
+    if len(by_block) < 2:
+        return {"share": None, "ci95": None, **counts, "reason": "fewer than two blocks"}
+    mean, half = float(by_block.mean()), float(by_block.std(ddof=1) / np.sqrt(len(by_block)))
+    half *= float(special.stdtrit(len(by_block) - 1, 0.975))
+    return {"share": mean, "ci95": [max(0.0, mean - half), min(1.0, mean + half)], **counts}
 
 
 def _hits(table: pd.DataFrame, name: str, arm: str) -> dict[str, int] | None:

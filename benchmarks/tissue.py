@@ -41,13 +41,17 @@ MIN_TISSUE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """Patches of one role: pixels uint8 (n, p, p, 3), level-0 corners x, y (n,), source and group names (n,)."""
+    """Patches of one role: pixels uint8 (n, p, p, 3), level-0 corners x, y (n,), source and group names (n,).
+
+    ``level`` is the manifest's column that the groups belong to: "block", "patient", "source_slide" or "file".
+    """
 
     pixels: Pixels
     x: NDArray[np.int64]
     y: NDArray[np.int64]
     sources: NDArray[np.str_]
     groups: NDArray[np.str_]
+    level: str = "block"
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -71,6 +75,10 @@ class Tissue(Protocol):
 
     def crop_source(self, patch_px: int) -> CropSource:
         """Crops of the training tissue, for a generator of this resolution."""
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether no compression is known of any source, so that there is nothing to replay."""
 
     def facts(self) -> dict[str, Any]:
         """What results.json tells of the tissue and its split."""
@@ -113,6 +121,10 @@ class SlideTissue:
     def parts(self) -> list[tuple[Slide, BlockSplit]]:
         """Each slide with its blocks."""
         return list(zip(self._slides, self._splits, strict=True))
+
+    @property
+    def is_lossless(self) -> bool:
+        return all(slide.codec.kind == "lossless" for slide in self._slides)
 
     def crop_source(self, patch_px: int) -> CropSource:
         pairs = zip(self._slides, self._splits, strict=True)
@@ -181,7 +193,10 @@ class FolderTissue:
         rule = rule or SplitRule()
         known = rule.read_table()
         self._by = rule.by or "patient, slide or file"
-        self._groups = np.array([_group(patches, row, rule, known) for patches, row in self._images])
+        found = [_group(patches, row, rule, known) for patches, row in self._images]
+        self._groups = np.array([group for _, group in found])
+        levels = {level for level, _ in found}
+        self._level = levels.pop() if len(levels) == 1 else "file"
         self._roles = rule.deal(sorted(set(self._groups)))
         scales = {float(v) for patches in sets for v in patches.table["mpp"].dropna()}
         self.mpp = mpp if not scales else scales.pop() if len(scales) == 1 else None
@@ -203,7 +218,7 @@ class FolderTissue:
         rows = [row for row, *_ in found]
         sources = np.array([f"{self._images[row][0].table['file'].iloc[self._images[row][1]]}" for row in rows])
         x, y = (np.array([place[axis] for place in found], np.int64) for axis in (1, 2))
-        return Cut(np.stack([crop for *_, crop in found]), x, y, sources, self._groups[rows])
+        return Cut(np.stack([crop for *_, crop in found]), x, y, sources, self._groups[rows], self._level)
 
     def replay(self, cut: Cut) -> Pixels:
         by_file = {
@@ -215,6 +230,10 @@ class FolderTissue:
         drawn = rng.integers(len(self._codecs), size=len(pixels))
         zeros = np.zeros(len(pixels), np.int64)
         return self._apply(pixels, zeros, zeros, [self._codecs[i] for i in drawn])
+
+    @property
+    def is_lossless(self) -> bool:
+        return all(codec is None for codec in self._codecs)
 
     def crop_source(self, patch_px: int) -> CropSource:
         mine = [i for i, group in enumerate(self._groups) if self._roles[group] == "train"]
@@ -305,14 +324,16 @@ def _one_mpp(slides: Sequence[Slide]) -> float | None:
     return known[0]
 
 
-def _group(patches: PatchSet, row: int, rule: SplitRule, known: Mapping[str, str]) -> str:
+def _group(patches: PatchSet, row: int, rule: SplitRule, known: Mapping[str, str]) -> tuple[str, str]:
+    """What an image has in common with others: the manifest's column, and its value."""
     values = patches.table.iloc[row]
     file = str(values["file"])
     if rule.table is not None:
         if file not in known:
             raise PatchError(f"{patches.root.name}/{file}: not in the table {rule.table.name} of the split.")
-        return known[file]
+        assert rule.by is not None  # the rule refuses a table without it
+        return COLUMNS[rule.by], known[file]
     for column in COLUMNS.values() if rule.by is None else (COLUMNS[rule.by],):
         if values.notna()[column]:
-            return str(values[column])
+            return column, str(values[column])
     raise PatchError(f"{patches.root.name}/{file}: nothing says its {rule.by or 'patient, slide or file'}.")

@@ -39,6 +39,12 @@ def benchmark(
             help="Folder of the report, where a second run goes on (default: results/benchmark, or the study's name)."
         ),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a Markdown page of tables and curves, without a patch: for tissue not to be shown."
+        ),
+    ] = None,
     patch_px: Annotated[int | None, typer.Option(help="Judged size, px; default 112 on a slide.")] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per pixel of slides that do not say.")] = None,
     generator_seconds: Annotated[
@@ -73,6 +79,7 @@ def benchmark(
 
     Example: histoforensics benchmark --real slide.svs --fake StyleGAN2=fakes/ --same-source
     """
+    from histoforensics.benchmarks.page import check_page, write_page
     from histoforensics.benchmarks.pipeline import run_benchmark
     from histoforensics.benchmarks.studyfile import DEFAULT, read_study
 
@@ -93,9 +100,18 @@ def benchmark(
     }
     config = read_study(study or DEFAULT, **{name: value for name, value in given.items() if value is not None})
     out = out or RESULTS / ("benchmark" if study is None else Path(study).stem)
+    if page is not None:
+        check_page(page)
     results = run_benchmark(config, out, narrate=progress)
+    if page is not None:
+        write_page(results, page, f"histoforensics benchmark {study or DEFAULT} --page {_as_typed(page)}")
     console.print(results["answer"]["headline"], soft_wrap=True, markup=False)
     console.print(f"Report: {out / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _as_typed(page: Path) -> str:
+    """A path that tells nothing of the machine."""
+    return page.name if page.is_absolute() else page.as_posix()
 
 
 def _named(text: str) -> tuple[str, Path]:

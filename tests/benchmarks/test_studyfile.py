@@ -4,7 +4,7 @@ import pytest
 
 from histoforensics.benchmarks.config import BRIEF_SECONDS, BenchmarkConfig
 from histoforensics.benchmarks.splits import SplitRule
-from histoforensics.benchmarks.studyfile import DEFAULT, read_study, shipped_studies
+from histoforensics.benchmarks.studyfile import DEFAULT, DEFAULT_KERNELS, read_study, shipped_studies
 from histoforensics.slides import ConfigError
 
 
@@ -27,7 +27,7 @@ def test_the_study_of_2020_is_its_three_slides_at_full_size():
 
 
 def test_every_shipped_study_is_found_by_name():
-    assert set(shipped_studies()) == {"alrasheed2020", "sample-slide"}
+    assert set(shipped_studies()) == {"alrasheed2020", "glas", "sample-slide"}
 
 
 def test_splits_perturbations_and_seeds_are_keys_of_a_study(tmp_path, monkeypatch):
@@ -63,6 +63,27 @@ def test_splits_perturbations_and_seeds_are_keys_of_a_study(tmp_path, monkeypatc
 def test_a_study_without_perturbations_measures_all_and_one_with_an_empty_table_none(tmp_path):
     assert read_study(write(tmp_path, "seed = 1")).curves is None
     assert read_study(write(tmp_path, "[perturbations]")).curves == ()
+
+
+def test_the_study_of_colon_says_who_may_not_see_it_and_wants_its_folder_named(monkeypatch):
+    monkeypatch.delenv("HISTOFORENSICS_DATA", raising=False)
+    with pytest.raises(
+        ConfigError, match=r"glas\.toml: the environment variable HISTOFORENSICS_DATA is not set; in \$"
+    ):
+        read_study("glas")
+    monkeypatch.setenv("HISTOFORENSICS_DATA", "/data")
+    study = read_study("glas")
+    assert "research use only" in study.terms
+    assert (study.splits.by, len(study.splits.exam), study.mpp) == ("patient", 4, 0.62)
+    assert (study.stand_ins, study.beside) == (
+        ("bilinear", "nearest", "transposed", "lanczos"), ("stylegan", "stylegan2", "pathologygan")
+    )  # fmt: skip
+
+
+def test_stand_ins_have_kernels_and_stand_alone(tmp_path):
+    assert read_study(write(tmp_path, "[generators]\nsource = 'stand-ins'")).stand_ins == DEFAULT_KERNELS
+    with pytest.raises(ConfigError, match="stand_ins must be the only fakes of a run, got 'fake'"):
+        read_study(write(tmp_path, "[generators]\nsource = 'stand-ins'\n[fake]\nG = 'fakes'"))
 
 
 def test_a_fusion_stacks_the_frequency_detectors_of_its_study(tmp_path):
@@ -114,7 +135,13 @@ def test_compact_generators_train_for_minutes_unless_told_otherwise():
         ),
         ("[real]\npaths = ['$NOWHERE_AT_ALL/a']", r"mine.toml: the environment variable NOWHERE_AT_ALL is not set"),
         ("[real]\npaths = [1]", r"mine.toml: real.paths must be a list of texts, got \[1\]\."),
-        ("[generators]\nsource = 'hub'", r"mine.toml: generators.source must be zoo or train, got 'hub'\."),
+        ("[generators]\nsource = 'hub'", r"mine.toml: generators.source must be zoo, train, stand-ins, got 'hub'\."),
+        ("[generators]\nkernels = ['nearest']", r"mine.toml: generators.kernels go with .*stand-ins\", got None\."),
+        (
+            "[generators]\nsource = 'stand-ins'\nkernels = ['magic']",
+            r"stand_ins must be kernels of bilinear, .*'magic'",
+        ),
+        ("[beside]\nfamilies = ['gan']", r"beside must be of stylegan, stylegan2, pathologygan, got 'gan'"),
         ("[fake]\nG = 1", r"mine.toml: fake.G must be the path of a folder or checkpoint, got 1\."),
         ("x = [", r"mine.toml: not a readable TOML file"),
     ],

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 from scipy.ndimage import gaussian_filter
 
 from histoforensics.benchmarks import tampering
@@ -82,6 +84,38 @@ def test_fakes_are_told_from_untouched_tissue_and_better_than_equally_spliced_re
     assert fake["untouched"] + found["unjudged"] == 4 * (found["blocks"] - found["blocks"] // 2)
     assert set(found["generators"]) == {"A", "B"}
     assert sum(cell["spliced"] for cell in found["generators"].values()) == fake["spliced"]
+
+
+def test_at_its_own_place_a_fake_scores_higher_than_what_was_there_and_oftener_than_real_tissue(found: Found) -> None:
+    fake, control = (found[arm]["raised"] for arm in ("fake", "real_control"))
+    assert fake["regions"] == control["regions"]
+    assert 0 <= found["fake"]["region_auc"]["spliced"] - fake["regions"] <= 2  # places that nobody judged before
+    assert fake["share"] > 0.9
+    assert control["share"] < fake["share"]
+    assert 0 <= control["ci95"][0] <= control["share"] <= control["ci95"][1] <= 1
+
+
+def test_the_share_that_is_raised_is_a_mean_over_blocks_with_its_t_interval() -> None:
+    """Block a: raised, raised, lowered, the same: 0.625. b: 0.5. c: 0. Each place is compared with itself alone."""
+    scores = {
+        "a": [(0.5, 0.9), (0.1, 0.2), (0.8, 0.7), (0.4, 0.4)],
+        "b": [(0.1, 0.9), (0.9, 0.1)],
+        "c": [(0.6, 0.5)],
+    }
+    rows = [
+        {"block": block, "place": (number, 0), "seed": 0 if block == "a" else 1, "arm": arm, FUSED: score}
+        for block, pairs in scores.items()
+        for number, pair in enumerate(pairs, start=10 * ord(block))
+        for arm, score in zip(("before", "fake"), pair, strict=True)
+    ]
+    raised = tampering._raised(pd.DataFrame(rows), FUSED, "fake")
+    shares = [0.625, 0.5, 0.0]
+    low, high = stats.t.interval(0.95, 2, np.mean(shares), stats.sem(shares))
+    assert raised["share"] == pytest.approx(0.375)
+    assert raised["ci95"] == pytest.approx([max(0, low), min(1, high)])
+    assert (raised["regions"], raised["blocks"]) == (7, 3)
+    alone = tampering._raised(pd.DataFrame(rows[-2:]), FUSED, "fake")
+    assert (alone["share"], alone["ci95"]) == (None, None)
 
 
 def test_of_one_detector_the_mean_of_all_is_that_detector(found: Found) -> None:
