@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 
 from histoforensics.slides import HistoforensicsError
 
-from . import benchmark, detectors, doctor, exam, generators, scan, slides, tamper
+from . import benchmark, detectors, doctor, exam, generators, scan, shipped, slides, tamper
 from .console import fail
 
 
@@ -37,6 +37,8 @@ app.add_typer(generators.app, name="generators")
 app.add_typer(detectors.app, name="detectors")
 app.add_typer(exam.app, name="exam")
 slides.app.command("merge")(scan.merge)
+detectors.app.command("info")(shipped.info)
+detectors.app.command("ship")(shipped.ship)
 app.command("benchmark")(benchmark.benchmark)
 app.command("scan")(scan.scan)
 app.command("tamper")(tamper.tamper)

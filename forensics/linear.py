@@ -118,6 +118,36 @@ class LinearDetector(Detector):
         detector.card = replace(detector.card, run={"fit": fitted})
         return detector.eval()
 
+    @classmethod
+    def fit_measured(
+        cls,
+        features: Features,
+        labels: Labels,
+        *,
+        patch_px: int,
+        seed: int,
+        groups: Groups | None = None,
+        penalties: tuple[float, ...] | None = None,
+        **options: Any,
+    ) -> Self:
+        """As :meth:`fit`, on features (n, d) that :meth:`features` measured before: for many fits on the same patches.
+
+        Args:
+            features: One row a patch.
+            labels: REAL or FAKE (n,).
+            patch_px: Size of the patches.
+            seed: Of the folds.
+            groups: (n,), see :meth:`Detector.fit`.
+            penalties: To choose from; the class's own if None.
+            options: Of :meth:`build`.
+        """
+        detector = cls.build(patch_px, **options)
+        known = as_groups(groups, len(labels))
+        model = cls.regress(features, labels, groups=known, seed=seed, penalties=penalties or cls.penalties)
+        detector.fold(model)
+        detector.card = replace(detector.card, run={"fit": {"patches": len(labels), "penalty": model.penalty}})
+        return detector.eval()
+
     @staticmethod
     def regress(features: Features, labels: Labels, **options: Any) -> LinearModel:
         """The regression: logistic, unless a detector has more features than that can take."""

@@ -12,7 +12,7 @@ from histoforensics.slides import DetectorError
 
 from .card import CARD, DetectorCard, read_card
 
-STOCK = ("radial-lr", "dct-ridge", "wht-lr", "npr", "fusion")
+STOCK = ("fusion", "encoder-linear", "wht-lr", "dct-ridge", "radial-lr", "npr")  # in the order they are made
 STOCK_ROOT = Path(__file__).parent / "shipped"  # not `stock`: a folder of the name of a module misleads type checkers
 
 
