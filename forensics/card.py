@@ -80,7 +80,7 @@ class DetectorCard:
             domain = None if data.get("domain") is None else Domain.from_json(data["domain"])
         except (TypeError, KeyError) as err:
             raise DetectorError(f"{where}: the card's calibration is incomplete ({err}).") from err
-        told = {"calibration": calibration, "domain": domain}
+        told: dict[str, Any] = {"calibration": calibration, "domain": domain}
         told |= {key: tuple(data.get(key, ())) for key in ("limits", "commands")}
         return cls(**{**data, **told})
 
