@@ -16,10 +16,12 @@ from .case_tables import imrmc, imrmc_csv, mrmcaov_csv
 from .comparisons import FEW_READERS, average_of_readers, mistakes, paired
 from .confusion import TRUTHS, VERDICTS, ConfusionTable, Counts
 from .exam import Marks
+from .grade_report import grade_report
 from .grade_tables import grade_tables
 from .human_marks import HumanMarks
 from .published import PUBLISHED_GROUPS
 from .readers import ALRASHEED_2020, Reader, ReaderKind, versus
+from .reason_measures import reasons_on_exam
 from .sheet import Sheet, clustered_accuracy, confidence_auc, machine_sheet, person_sheet
 from .statistics import clopper_pearson, equivalence_p, sensitivity, wilson
 from .study import Study
@@ -37,7 +39,7 @@ def grade(study: Study, people: Sequence[HumanMarks], machines: Mapping[str, Mar
     ``answered``; ``paired`` (each person against each machine); ``mistakes`` (every two readers: the same patches?);
     ``average`` (the average of three people or more, and machines beside it), with fewer an ``average_note`` why not;
     ``published`` (everybody against the pathologist of 2020, unpaired) and ``published_groups``; ``agreement``;
-    ``reasons``.
+    ``reasons`` (by truth and by correctness); ``reasons_measured`` (`reason_measures.reasons_on_exam`).
 
     Args:
         study: The exam.
@@ -66,6 +68,7 @@ def grade(study: Study, people: Sequence[HumanMarks], machines: Mapping[str, Mar
         "published_groups": [group.to_json() for group in PUBLISHED_GROUPS],
         "agreement": _agreement(people),
         "reasons": _reasons(study, people),
+        "reasons_measured": _reasons_measured(study, people),
     }
 
 
@@ -76,10 +79,10 @@ def write_grading(
     people: Sequence[HumanMarks],
     machines: Mapping[str, Marks],
 ) -> list[Path]:
-    """Write a grading: ``path`` and beside it, by its stem, tables as CSV and every rating for iMRMC and MRMCaov.
+    """Write a grading: ``path`` and beside it, by its stem, a page, tables as CSV, and ratings for iMRMC and MRMCaov.
 
     Returns:
-        What was written, the JSON first.
+        What was written, the JSON first, then the page.
 
     Raises:
         ExamError: If two readers' names are one in plain letters.
@@ -96,7 +99,10 @@ def write_grading(
         f"{path.stem}_mrmcaov.csv": mrmcaov_csv(sheets, key),
     }
     tables = {f"{path.stem}_{name}.csv": text for name, text in grade_tables(results).items()}
-    written = [write_atomic(path, json.dumps(results, indent=2, allow_nan=False) + "\n")]
+    written = [
+        write_atomic(path, json.dumps(results, indent=2, allow_nan=False) + "\n"),
+        write_atomic(path.with_suffix(".html"), grade_report(results)),
+    ]
     return [*written, *(write_atomic(path.with_name(name), text) for name, text in (tables | cases).items())]
 
 
@@ -193,6 +199,18 @@ def _reasons(study: Study, people: Sequence[HumanMarks]) -> list[dict[str, Any]]
             },
         })  # fmt: skip
     return sorted(rows, key=lambda row: -row["ticked"])
+
+
+def _reasons_measured(study: Study, people: Sequence[HumanMarks]) -> dict[str, Any]:
+    ticked: dict[str, set[str]] = {}
+    for one in people:
+        for item, reasons in one.reasons.items():
+            for name in reasons:
+                ticked.setdefault(name, set()).add(item)
+    looked_at = {
+        item for one in people for item, verdict in zip(one.items, one.verdicts, strict=True) if verdict is not None
+    }
+    return reasons_on_exam(study, ticked, looked_at)
 
 
 def _number(value: float) -> float | None:

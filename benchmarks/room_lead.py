@@ -9,11 +9,13 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from .case_tables import imrmc, imrmc_csv, mrmcaov_csv
 from .confusion import ConfusionTable, Counts
 from .exports import answer_rows, timing_flag, to_csv, to_jsonl
 from .human_marks import HumanMarks, human_marks
 from .pages import render
 from .room_forms import Room, room_of
+from .sheet import Sheet, person_sheet
 from .statistics import wilson
 
 router = APIRouter(prefix="/lead")
@@ -71,10 +73,33 @@ def answers_csv(room: InRoom) -> Response:
     return _file(to_csv(answer_rows(room.study, room.answers)), "answers.csv", "text/csv")
 
 
+@router.get("/imrmc.csv", dependencies=[Depends(lead)])
+def imrmc_frame(room: InRoom) -> Response:
+    """Every rating so far, for the R package iMRMC."""
+    return _file(imrmc_csv(_sheets(room), room.study.exam.key), "imrmc.csv", "text/csv")
+
+
+@router.get("/exam.imrmc", dependencies=[Depends(lead)])
+def imrmc_input(room: InRoom) -> Response:
+    """The same for the Java program iMRMC."""
+    title = room.study.settings.title
+    return _file(imrmc(_sheets(room), room.study.exam.key, title), "exam.imrmc", "text/plain")
+
+
+@router.get("/mrmcaov.csv", dependencies=[Depends(lead)])
+def mrmcaov_frame(room: InRoom) -> Response:
+    """The same for the R package MRMCaov."""
+    return _file(mrmcaov_csv(_sheets(room), room.study.exam.key), "mrmcaov.csv", "text/csv")
+
+
 @router.get("/answers.jsonl", dependencies=[Depends(lead)])
 def answers_jsonl(room: InRoom) -> Response:
     """The same, a JSON object a line."""
     return _file(to_jsonl(answer_rows(room.study, room.answers)), "answers.jsonl", "application/jsonl")
+
+
+def _sheets(room: Room) -> list[Sheet]:
+    return [person_sheet(one) for one in human_marks(room.study, room.answers) if one.answered]
 
 
 def _row(marks: HumanMarks, room: Room, last: str | None, backs: int) -> dict[str, Any]:

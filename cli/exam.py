@@ -137,7 +137,8 @@ def grade(
 ) -> None:
     """Count what people answered, beside detectors on the same patches and the published pathologist.
 
-    Beside the JSON stand its tables as CSV, and every rating for iMRMC (.csv for R, .imrmc for Java) and MRMCaov.
+    Beside the JSON stand a page to read, its tables as CSV, and every rating for iMRMC (.csv for R, .imrmc for Java)
+    and MRMCaov.
 
     Example: histoforensics exam grade exam/ --detector radial-lr=detectors/radial-lr
     """
@@ -166,7 +167,8 @@ def grade(
     written = write_grading(out or exam / "grade.json", results, study, people, machines)
     _show(results)
     console.print(f"Results: {written[0]}", markup=False, soft_wrap=True)
-    console.print(f"Tables:  {', '.join(path.name for path in written[1:])}", markup=False, soft_wrap=True)
+    console.print(f"Page:    {written[1]}", markup=False, soft_wrap=True)
+    console.print(f"Tables:  {', '.join(path.name for path in written[2:])}", markup=False, soft_wrap=True)
 
 
 def _show(results: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -235,7 +236,17 @@ def test_the_command_prints_tables_and_writes_results(study, answers):
     assert "526 experts, 2024 69.3%" in done.output
     assert json.loads((study.root / "grade.json").read_text())["readers"][0]["right"] == 20
     names = {path.name for path in study.root.glob("grade*")}
-    assert {"grade.json", "grade_readers.csv", "grade_imrmc.csv", "grade.imrmc", "grade_mrmcaov.csv"} <= names
+    wanted = {"grade.json", "grade.html", "grade_readers.csv", "grade_imrmc.csv", "grade.imrmc", "grade_mrmcaov.csv"}
+    assert wanted <= names
+
+
+def test_the_page_of_a_grading_stands_alone_and_sets_reasons_beside_features(study, answers, tmp_path):
+    _take(study, answers, lambda truth: truth, reasons=["background"])
+    people = human_marks(study, answers)
+    page = write_grading(tmp_path / "out.json", grade(study, people, {}), study, people, {})[1].read_text()
+    row = re.search(r"<tr><th [^>]*>Abrupt background change</th>(.*?)</tr>", page)[1]
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row)[:3] == ["0", "10", "background step"]
+    assert not re.search(r"https?://|<script|<img|src=", page)
 
 
 def test_everything_that_is_graded_is_written_as_tables_too(study, answers, tmp_path):

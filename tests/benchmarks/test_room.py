@@ -353,7 +353,8 @@ def test_the_lead_sees_progress_counts_and_exports_and_nobody_else_does(app, bro
     browser.join()
     browser.practise()
     browser.answer("fake", note="=cmd|' /C calc'!A0", reason=["pleomorphism", "cell-size"], client_ms="120")
-    for path in ("/lead", "/lead/answers.csv", "/lead/answers.jsonl", "/lead/enter?token=wrong", "/lead/enter"):
+    exports = ("answers.csv", "answers.jsonl", "imrmc.csv", "exam.imrmc", "mrmcaov.csv")
+    for path in ("/lead", *(f"/lead/{name}" for name in exports), "/lead/enter?token=wrong", "/lead/enter"):
         reply = browser.get(path).reply
         assert reply.status_code == 403
         assert "StyleGAN" not in reply.text
@@ -371,6 +372,14 @@ def test_the_lead_sees_progress_counts_and_exports_and_nobody_else_does(app, bro
     assert [line["practice"] for line in lines] == [True, True, True, False]
     truth = study.exam.key.set_index("id")["truth"]
     assert lines[-1]["truth"] == truth[lines[-1]["item"]]
+    assert all(f'href="/lead/{name}"' in lead.get("/lead").reply.text for name in exports)
+    frame = list(csv.DictReader(io.StringIO(lead.client.get("/lead/imrmc.csv").text)))
+    assert [row["readerID"] for row in frame].count("truth") == len(truth)
+    assert (frame[-1]["readerID"], frame[-1]["caseID"], frame[-1]["score"]) == ("R01", lines[-1]["item"], "3.5")
+    assert "NR: 1\n" in lead.client.get("/lead/exam.imrmc").text
+    long = list(csv.DictReader(io.StringIO(lead.client.get("/lead/mrmcaov.csv").text)))
+    assert [row["case"] for row in long] == [lines[-1]["item"]]
+    assert "attachment" in lead.client.get("/lead/mrmcaov.csv").headers["content-disposition"]
 
 
 def test_a_rating_rises_with_fakeness():

@@ -8,11 +8,14 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 
 from histoforensics.benchmarks.answers import Answers
+from histoforensics.benchmarks.grading import grade, write_grading
 from histoforensics.benchmarks.human_marks import human_marks
+from histoforensics.benchmarks.readers import ReaderKind
 from histoforensics.benchmarks.room import create_room
 from histoforensics.benchmarks.room_security import allowed_hosts
 from histoforensics.benchmarks.study import Study
@@ -291,6 +294,8 @@ def test_axe_finds_nothing_on_any_page(served, open_page, scheme):
         found = axe_playwright.Axe().run(page)
         assert found.violations_count == 0, f"{name}: {found.generate_report()}"
 
+    page.goto(f"{served.base}/lead/enter?token={LEAD}")
+    check("study lead before anybody came")
     page.goto(served.base)
     check("welcome")
     _join(page, served.base)
@@ -316,8 +321,16 @@ def test_axe_finds_nothing_on_any_page(served, open_page, scheme):
     _finish(served)
     page.goto(served.base + "/done")
     check("done")
-    page.goto((served.study.root / "paper_form.html").as_uri())
-    assert axe_playwright.Axe().run(page).violations_count == 0
+    graded = _graded(served)
+    page.click("a[href='/withdraw']")
+    page.check("[name=sure]")
+    page.click("button.danger, button.primary")
+    page.wait_for_url("**/withdrawn")
+    check("withdrawn")
+    for path in (served.study.root / "paper_form.html", graded):
+        page.goto(path.as_uri())
+        found = axe_playwright.Axe().run(page)
+        assert found.violations_count == 0, f"{path.name}: {found.generate_report()}"
 
 
 def test_targets_are_large_enough_to_hit(served, open_page):
@@ -343,6 +356,16 @@ def _practise(page):
         page.keyboard.press("3")
         page.keyboard.press("Enter")
         page.wait_for_selector("#told")
+
+
+def _graded(served):
+    """The page of the grading, with a machine beside the one reader."""
+    marks = human_marks(served.study, served.answers)
+    truth = served.study.exam.key["truth"]
+    scores = np.where(truth == "fake", 0.9, 0.1).astype(np.float32)
+    machines = {"wht-lr": served.study.exam.grade(list(truth), "wht-lr", ReaderKind.DETECTOR, scores)}
+    results = grade(served.study, marks, machines)
+    return write_grading(served.study.root / "grade.json", results, served.study, marks, machines)[1]
 
 
 def _finish(served):
