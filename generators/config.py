@@ -100,6 +100,7 @@ class TrainConfig:
     lr_g: float = 0.002
     lr_d: float = 0.002
     lr_at: tuple[tuple[int, float], ...] = ()  # (resolution, learning rate) while growing
+    cooldown_kimg: float = 0.0  # length of the run's end, over which both learning rates fall to zero in a line
     betas: tuple[float, float] = (0.0, 0.99)
     g_every: int = 1  # D steps for each G step
     style_mixing: float = 0.9
@@ -113,6 +114,7 @@ class TrainConfig:
     orthogonal: float = (
         0.0  # weight of PathologyGAN's orthogonal regularisation, which its published code never applies
     )
+    diversity: float = 0.0  # weight of the penalty on layouts that differ less than those of the reals
     ema_kimg: float | None = 10.0  # half-life of the averaged generator; None: no average
     ema_ramp: float | None = None  # half-life at most this share of the images seen so far
     growth: Growth | None = None
@@ -136,7 +138,7 @@ class TrainConfig:
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("lr_g", "lr_d", "snapshot_kimg"):
             require(getattr(self, name) > 0, name, "above 0", getattr(self, name))
-        for name in ("r1_gamma", "path_weight", "gradient_penalty", "orthogonal"):
+        for name in ("r1_gamma", "path_weight", "gradient_penalty", "orthogonal", "diversity", "cooldown_kimg"):
             require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         require(0 <= self.style_mixing <= 1, "style_mixing", "from 0 to 1", self.style_mixing)
         require(self.threads is None or self.threads >= 1, "threads", "at least 1 or none", self.threads)
@@ -144,6 +146,8 @@ class TrainConfig:
         for batch in (self.batch, *(size for _, size in self.batch_at)):
             whole = self.micro_batch is None or (self.micro_batch >= 1 and batch % self.micro_batch == 0)
             require(whole, "micro_batch", f"a divisor of the batch, {batch}", self.micro_batch)
+            pairs = not self.diversity or (self.micro_batch or batch) % 2 == 0
+            require(pairs, "batch", "even where diversity compares pairs", self.micro_batch or batch)
         require(self.precision in get_args(Precision), "precision", "fp32 or bf16", self.precision)
         check_policy(self.diff_augment)
         target = self.ada_target is None or -1 < self.ada_target < 1
@@ -180,8 +184,13 @@ class TrainConfig:
         """The batch at this stage of growth."""
         return dict(self.batch_at).get(self.resolution >> int(lod), self.batch)
 
+    def cooled(self, images: int) -> float:
+        """The factor on both learning rates after ``images`` images: 1, and at the end of the run in a line to 0."""
+        left = self.kimg - images / 1000
+        return min(1.0, max(left, 0.0) / self.cooldown_kimg) if self.cooldown_kimg else 1.0
+
     def learning_rates(self, lod: float) -> tuple[float, float]:
-        """(G, D) at this stage of growth, before the correction for lazy regularisation."""
+        """(G, D) at this stage of growth, before the correction for lazy regularisation and before `cooled`."""
         rate = dict(self.lr_at).get(self.resolution >> int(lod))
         return (self.lr_g, self.lr_d) if rate is None else (rate, rate)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 # settings that a resumed run may change; a growth goes on as it began, whatever the new length would make of it
-FREE = ("kimg", "snapshot_kimg", "grid_side", "growth")
+FREE = ("kimg", "snapshot_kimg", "grid_side", "growth", "cooldown_kimg")
 LOG = "log.jsonl"
 
 

@@ -24,6 +24,7 @@ from .augment import diff_augment
 from .config import TrainConfig
 from .families import Discriminator, Generator
 from .losses import (
+    diversity_penalty,
     gradient_penalty_intended,
     gradient_penalty_released,
     logistic_d,
@@ -111,7 +112,7 @@ def lazy_correction(config: TrainConfig, updates: Literal["G", "D"]) -> float:
 def g_logistic(players: Players, now: Round, config: TrainConfig) -> Tensor:
     """Non-saturating logistic loss of G."""
     images, _ = generate(players, now, config, len(now.real))
-    return nonsaturating_g(judge(players, images, now, config)).mean()
+    return nonsaturating_g(judge(players, images, now, config)).mean() + _diversity(now.real, images, config)
 
 
 def g_path(players: Players, now: Round, config: TrainConfig) -> Tensor:
@@ -164,7 +165,7 @@ def g_relativistic(players: Players, now: Round, config: TrainConfig) -> Tensor:
     with torch.no_grad():
         real = judge(players, now.real, now, config)
     loss = relativistic_g(real, judge(players, images, now, config))
-    return loss + _orthogonal(players.G, config)
+    return loss + _orthogonal(players.G, config) + _diversity(now.real, images, config)
 
 
 def generate(players: Players, now: Round, config: TrainConfig, count: int) -> tuple[Tensor, Tensor]:
@@ -222,6 +223,10 @@ def _lazy_path(config: TrainConfig) -> tuple[Phase, ...]:
         return ()
     every = config.path_every
     return (Phase("G-path", "G", g_path, interval=every, divisor=config.path_shrink, weight=every, is_double=True),)
+
+
+def _diversity(real: Tensor, fake: Tensor, config: TrainConfig) -> Tensor | float:
+    return config.diversity * diversity_penalty(real, fake) if config.diversity else 0.0
 
 
 def _orthogonal(network: Generator | Discriminator, config: TrainConfig) -> Tensor | float:

@@ -103,7 +103,7 @@ def _compact(family: str, resolution: int, kimg: float) -> TrainConfig:
         "family": family, "network": FAMILIES[family].config("compact", resolution=resolution), "kimg": kimg,
         "batch": 8, "lr_g": 0.003, "lr_d": 0.003, "orientations": "dihedral",
         "diff_augment": ("translation",), "ema_kimg": 5.0,
-        "ema_ramp": 0.1, "r1_gamma": 1.0, "r1_every": 16, "snapshot_kimg": 2.0,
+        "ema_ramp": 0.1, "r1_gamma": 1.0, "r1_every": 16, "snapshot_kimg": min(2.0, kimg / 5),
         "threads": 1,  # narrow networks gain nothing from a second one, and stall where another program has the core
     }  # fmt: skip
     match family:
@@ -129,7 +129,7 @@ def _zoo(family: str, resolution: int) -> TrainConfig:
         "family": family, "network": FAMILIES[family].config("zoo", resolution=resolution), "kimg": ZOO_KIMG,
         "batch": 8, "lr_g": 0.0025, "lr_d": 0.0025, "orientations": "dihedral", "diff_augment": ("translation",),
         "ema_kimg": 5.0, "ema_ramp": 0.1, "r1_gamma": 1.0, "r1_every": 16, "precision": "bf16",
-        "snapshot_kimg": 2.0, "threads": 1,
+        "snapshot_kimg": 2.0, "cooldown_kimg": 30.0, "threads": 1,
     }  # fmt: skip
     match family:
         case "stylegan":

@@ -24,6 +24,7 @@ from .sampling import stream
 from .team import MovingBuffers, Team
 from .warmstart import inherit_discriminator, inherit_generator, settle
 
+ROLES: tuple[Literal["G", "D"], ...] = ("G", "D")
 _INIT, _STEP, _NOISE = 10, 11, 12  # streams of random numbers
 
 
@@ -50,6 +51,7 @@ class Run:
     def step(self) -> dict[str, float]:
         """One pass through the phases on one batch; returns the loss of each phase that ran."""
         self._follow_schedule()
+        self._cool()
         batch = self.config.batch_size(self.lod)
         real = self._real(batch)
         losses = {}
@@ -121,6 +123,14 @@ class Run:
                 self._enlarge()
             self.adams = self._new_adams()  # other layers take part: their moments would mislead
 
+    def _cool(self) -> None:
+        """Give both Adams the learning rates of this step."""
+        factor = self.config.cooled(self.images)
+        rates = dict(zip(ROLES, self.config.learning_rates(self.lod), strict=True))
+        for which in ROLES:
+            for group in self.adams[which].param_groups:
+                group["lr"] = rates[which] * lazy_correction(self.config, which) * factor
+
     def _enlarge(self) -> None:
         small = self.players
         self.players = large = self._new_players()
@@ -141,8 +151,8 @@ class Run:
         return Players(G, D, average, torch.zeros((), device=self.device))
 
     def _new_adams(self) -> dict[Literal["G", "D"], torch.optim.Adam]:
-        lr_g, lr_d = self.config.learning_rates(self.lod)
-        return {"G": self._adam("G", lr_g), "D": self._adam("D", lr_d)}
+        rates = dict(zip(ROLES, self.config.learning_rates(self.lod), strict=True))
+        return {which: self._adam(which, rates[which]) for which in ROLES}
 
     def _adam(self, which: Literal["G", "D"], rate: float) -> torch.optim.Adam:
         network = self.players.G if which == "G" else self.players.D

@@ -150,3 +150,14 @@ def test_each_size_of_a_growth_may_have_lengths_of_its_own():
 def test_a_growth_comes_back_from_its_json():
     config = preset("stylegan", "zoo")
     assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+def test_the_learning_rates_fall_in_a_line_over_the_runs_end():
+    config = preset("stylegan2", "compact", kimg=100, cooldown_kimg=20)
+    assert [config.cooled(images) for images in (0, 80_000, 90_000, 95_000, 100_000)] == [1.0, 1.0, 0.5, 0.25, 0.0]
+    assert preset("stylegan2", "compact", kimg=100).cooled(100_000) == 1.0
+
+
+def test_diversity_needs_pairs():
+    with pytest.raises(ConfigError, match="batch must be even where diversity compares pairs, got 5"):
+        preset("stylegan2", "compact", batch=5, diversity=1.0)

@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from histoforensics.generators.losses import (
+    diversity_penalty,
     gradient_penalty_intended,
     gradient_penalty_released,
     interpolate,
+    layout_distance,
     logistic_d,
     nonsaturating_g,
     orthogonal_penalty,
@@ -134,3 +136,43 @@ def test_orthogonal_weights_cost_nothing_and_others_their_distance() -> None:
     q = torch.linalg.qr(numbers(6, 6))[0]
     assert orthogonal_penalty([q, q[:3].view(3, 2, 3), q[:, :2]]).item() == pytest.approx(0, abs=1e-20)
     assert orthogonal_penalty([2 * torch.eye(3)]).item() == pytest.approx(0.5 * 3 * 3**2)
+
+
+def chessboard(height: float) -> Tensor:
+    """One image (1, 3, 28, 28) of 14 x 14 cells of 2 px, at +height and -height."""
+    signs = (-1.0) ** torch.arange(14)
+    return (height * signs[:, None] * signs).repeat_interleave(2, 0).repeat_interleave(2, 1).expand(1, 3, 28, 28)
+
+
+def test_layouts_are_apart_by_the_root_mean_square_of_their_cells() -> None:
+    board = chessboard(0.25)
+    torch.testing.assert_close(layout_distance(torch.cat([board, board, -board, 3 * board])), torch.tensor(0.5))
+
+
+def test_a_tint_is_no_layout() -> None:
+    board, tint = chessboard(0.25), torch.tensor([0.3, -0.2, 0.1]).view(3, 1, 1)
+    assert layout_distance(torch.cat([board, board + tint])) < 1e-3
+
+
+def test_one_layout_for_all_costs_one_and_diversity_like_that_of_the_reals_nothing() -> None:
+    board = chessboard(0.25)
+    real, half = torch.cat([board, -board]), torch.cat([board, 0 * board])
+    torch.testing.assert_close(
+        diversity_penalty(real, board.expand(2, -1, -1, -1)), torch.tensor(1.0), rtol=0, atol=1e-3
+    )
+    torch.testing.assert_close(diversity_penalty(real, half), torch.tensor(0.25))  # half as far: (1 - 1/2)^2
+    assert diversity_penalty(real, real) == 0
+    assert diversity_penalty(half, real) == 0  # more than the reals' costs nothing either
+
+
+def test_the_diversity_penalty_drives_equal_images_apart() -> None:
+    fake = (
+        chessboard(0.25)
+        .repeat(2, 1, 1, 1)
+        .add(1e-4 * torch.randn(2, 3, 28, 28, generator=torch.Generator().manual_seed(0)))
+    )
+    fake.requires_grad_()
+    real = torch.cat([chessboard(0.25), -chessboard(0.25)])
+    (gradient,) = torch.autograd.grad(diversity_penalty(real, fake), fake)
+    with torch.no_grad():
+        assert layout_distance(fake - 0.01 * gradient / gradient.abs().max()) > layout_distance(fake)

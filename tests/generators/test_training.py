@@ -240,6 +240,29 @@ def test_gradients_summed_over_parts_equal_those_of_the_whole_batch(tiny_config,
             torch.testing.assert_close(summed, whole, rtol=1e-4, atol=1e-6)
 
 
+def test_both_learning_rates_follow_the_cooldown_also_after_a_resume(tiny_config, pictures):
+    config = tiny_config("stylegan", growth=None, kimg=0.032, cooldown_kimg=0.016)
+    run = Run(pictures(config.resolution), config, torch.device("cpu"))
+    for _ in range(3):
+        run.step()
+    resumed = Run(run.data, config, torch.device("cpu"))
+    resumed.restore(run.state())
+    for one in (run, resumed):
+        one.step()  # the fourth batch of 8 begins half-way down
+        rates = [group["lr"] for adam in one.adams.values() for group in adam.param_groups]
+        assert rates == pytest.approx([0.5 * config.lr_g, 0.5 * config.lr_d])
+
+
+def test_a_diversity_weight_adds_to_the_loss_of_g_alone(tiny_config, pictures):
+    losses = []
+    for diversity in (0.0, 3.0):
+        config = tiny_config("pathologygan", diversity=diversity)
+        losses.append(Run(pictures(config.resolution), config, torch.device("cpu")).step())
+    plain, with_it = losses
+    assert plain["G"] < with_it["G"] < plain["G"] + 3.0
+    assert plain["D"] == with_it["D"]
+
+
 def test_a_growing_run_starts_small_and_forgets_its_moments_at_every_change(tiny_config, pictures):
     run = Run(pictures(16), tiny_config("stylegan"), torch.device("cpu"))
     adams, lods = [], []
