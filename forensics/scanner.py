@@ -20,6 +20,7 @@ from .cohort import Cohort, write_cohort, write_run
 from .scan_grid import ScanGrid, common_patch_px
 from .scanstate import claim, parameters_digest, slide_id
 from .slidejob import SlideJob
+from .stock import STOCK, stock_folder
 
 if TYPE_CHECKING:
     from .detector import Detector
@@ -193,11 +194,14 @@ class _Percent:
 
 def _find(name_or_folder: str | Path) -> DetectorCard:
     """The card of a detector that workers will load; this process needs no more of it, and no torch."""
-    if Path(name_or_folder).is_dir():
-        return read_card(Path(name_or_folder))
+    folder = Path(name_or_folder)
+    if not folder.is_dir() and str(name_or_folder) in STOCK:
+        folder = stock_folder(str(name_or_folder))
+    if folder.is_dir():
+        return read_card(folder)
     from .registry import load_detector
 
-    return load_detector(name_or_folder).card
+    return load_detector(name_or_folder).card  # which says what there is instead
 
 
 def _card(judge: Detector | DetectorCard) -> DetectorCard:

@@ -229,6 +229,22 @@ def test_the_same_file_given_twice_is_scanned_once(scanner: Scanner, cohort: lis
     assert len(report.cohort.verdicts) == 2
 
 
+def test_the_process_that_deals_the_slides_out_never_loads_torch(
+    detector_folder: Path, cohort: list[Path], tmp_path: Path
+) -> None:
+    """Only workers judge; without it the parent takes a fifth of a worker's memory."""
+    (tmp_path / "scan.py").write_text(
+        "import sys\n"
+        "from histoforensics.forensics import Scanner\n"
+        'if __name__ == "__main__":\n'
+        "    report = Scanner([sys.argv[1]]).run([sys.argv[2]], sys.argv[3], workers=1)\n"
+        '    print(report.ok, sorted({"torch", "sklearn", "matplotlib"} & set(sys.modules)))\n'
+    )
+    command = [sys.executable, tmp_path / "scan.py", detector_folder, cohort[2], tmp_path / "out"]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "[]"], done.stderr
+
+
 def test_progress_ends_at_the_end(scanner: Scanner, cohort: list[Path], tmp_path: Path) -> None:
     told: list[tuple[int, int, str]] = []
     scanner.run(cohort[:2], tmp_path / "out", engine="serial", progress=lambda *t: told.append(t))
