@@ -123,7 +123,8 @@ def _compact(family: str, resolution: int, kimg: float) -> TrainConfig:
 def _zoo(family: str, resolution: int) -> TrainConfig:
     """Wider than compact, at a lower learning rate and in bf16 where that is allowed: for hours on one core.
 
-    The low resolutions come first and long, because they are cheap there: layout at 32 px, tissue at 64, nuclei at 128.
+    In the StyleGANs the low resolutions come first and long, because they are cheap there: layout at 32 px, tissue at
+    64, nuclei at 128. PathologyGAN begins at full size.
     """
     shared: dict[str, Any] = {
         "family": family, "network": FAMILIES[family].config("zoo", resolution=resolution), "kimg": ZOO_KIMG,
@@ -131,17 +132,18 @@ def _zoo(family: str, resolution: int) -> TrainConfig:
         "ema_kimg": 5.0, "ema_ramp": 0.1, "r1_gamma": 1.0, "r1_every": 16, "precision": "bf16",
         "snapshot_kimg": 2.0, "cooldown_kimg": 30.0, "threads": 1,
     }  # fmt: skip
+    growth: Growth | None
     match family:
         case "stylegan":
             growth = Growth(initial_px=32, stable_kimg=(15.0, 6.0), fade_kimg=(15.0, 10.0))
         case "stylegan2":
             growth = Growth(initial_px=32, stable_kimg=(30.0, 16.0), fade_kimg=0.0)
         case _:
-            growth = Growth(initial_px=28, stable_kimg=(24.0, 8.0), fade_kimg=0.0)
-            # a slow G and an R1 on D keep the samples apart: with equal rates G drew one layout in every colour
+            growth = None  # each new size undid what the one before had learnt
             shared |= {
-                "batch": 16, "lr_g": 1e-4, "lr_d": 6e-4, "betas": (0.0, 0.99), "style_mixing": 0.5, "r1_gamma": 0.05,
-                "r1_every": 8,
+                "batch": 16, "lr_g": 2e-4, "lr_d": 1.2e-3, "style_mixing": 0.5, "r1_gamma": 0.05, "r1_every": 8,
+                "diversity": 10.0,  # without it G drew one layout in every tint
+                "cooldown_kimg": 15.0,
             }  # fmt: skip
     return TrainConfig(growth=growth, **shared)
 
