@@ -98,7 +98,7 @@ def train(
 @app.command()
 def score(
     images: Annotated[list[Path], typer.Argument(help="Image files, folders of images or patch sets.")],
-    detector: Annotated[list[str], typer.Option(help="Folder of a trained detector; repeatable.")],
+    detector: Annotated[list[str], typer.Option(help="A trained detector: its folder, or a shipped name; repeatable.")],
     destination: Annotated[Path, typer.Option("--out", help="scores.csv or scores.parquet.")],
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
@@ -171,7 +171,7 @@ def audit(
 
 @app.command()
 def export(
-    detector: Annotated[str, typer.Argument(help="Folder of a trained detector.")],
+    detector: Annotated[str, typer.Argument(help="Folder of a trained detector, or the name of a shipped one.")],
     destination: Annotated[Path, typer.Option("--out", help="Folder for the files, named after the detector.")],
     to: Annotated[
         str, typer.Option("--format", help="onnx: uint8 (n, h, w, 3) to P(fake). torchscript: with wsinfer's config.")
@@ -204,18 +204,25 @@ def export(
 def list_detectors(
     folders: Annotated[list[Path] | None, typer.Argument(help="Folders to look for trained detectors in.")] = None,
 ) -> None:
-    """Show the detectors and controls that can be trained, and the trained ones in FOLDERS.
+    """Show the detectors and controls that can be trained, those that are shipped, and the trained ones in FOLDERS.
 
     Example: histoforensics detectors list results/benchmark/detectors
     """
     from rich.table import Table
 
     from histoforensics.forensics.registry import CONTROLS, DETECTORS, find_detectors, load_detector
+    from histoforensics.forensics.stock import in_stock
 
     table = Table("name", "kind", "what it looks at", box=None, pad_edge=False)
     for name, kind in (DETECTORS | CONTROLS).items():
         table.add_row(name, kind.kind, (kind.__doc__ or "").split("\n")[0])
     out.print(table)
+    if names := in_stock():
+        out.print(
+            f"Trained and shipped with the package: {', '.join(names)}; `detectors info NAME` tells how good they are.",
+            soft_wrap=True,
+            markup=False,
+        )
     for folder in folders or []:
         for found in find_detectors(folder):
             card = load_detector(found).card

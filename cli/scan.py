@@ -18,7 +18,7 @@ SHOWN = 20  # slides and failures that are printed; the files have all
 
 def scan(
     slides: Annotated[list[Path], typer.Argument(help="Slide files; @FILE stands for the paths in FILE, one a line.")],
-    detector: Annotated[list[str], typer.Option(help="Folder of a trained detector; repeatable.")],
+    detector: Annotated[list[str], typer.Option(help="A trained detector: its folder, or a shipped name; repeatable.")],
     destination: Annotated[
         Path, typer.Option("--out", help="Folder of the results; a second run does what is missing.")
     ],

@@ -29,7 +29,8 @@ def tamper(
     blend: Annotated[str, typer.Option(help="feather, poisson or none.")] = "feather",
     match_stain: Annotated[bool, typer.Option(help="Give patches the stain of the tissue they replace.")] = True,
     detector: Annotated[
-        list[str] | None, typer.Option(help="Folder of a trained detector that scans the result; repeatable.")
+        list[str] | None,
+        typer.Option(help="A trained detector that scans the result: its folder, or a shipped name; repeatable."),
     ] = None,
     mpp: Annotated[float | None, typer.Option(help="Micrometres per level-0 pixel, where the slide says none.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
