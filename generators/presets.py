@@ -141,7 +141,7 @@ def _zoo(family: str, resolution: int) -> TrainConfig:
         case _:
             growth = None  # each new size undid what the one before had learnt
             shared |= {
-                "batch": 16, "lr_g": 2e-4, "lr_d": 1.2e-3, "style_mixing": 0.5, "r1_gamma": 0.05, "r1_every": 8,
+                "batch": 16, "lr_g": 2e-4, "lr_d": 2e-3, "style_mixing": 0.5, "r1_gamma": 0.05, "r1_every": 8,
                 "diversity": 10.0,  # without it G drew one layout in every tint
                 "cooldown_kimg": 15.0,
             }  # fmt: skip
