@@ -135,9 +135,9 @@ def _zoo(family: str, resolution: int) -> TrainConfig:
     growth: Growth | None
     match family:
         case "stylegan":
-            growth = Growth(initial_px=32, stable_kimg=(15.0, 6.0), fade_kimg=(15.0, 10.0))
+            growth = _long_growth(resolution, stable=(15.0, 6.0), fade=(15.0, 10.0))
         case "stylegan2":
-            growth = Growth(initial_px=32, stable_kimg=(30.0, 16.0), fade_kimg=0.0)
+            growth = _long_growth(resolution, stable=(30.0, 16.0), fade=(0.0, 0.0))
         case _:
             growth = None  # each new size undid what the one before had learnt
             shared |= {
@@ -146,6 +146,16 @@ def _zoo(family: str, resolution: int) -> TrainConfig:
                 "cooldown_kimg": 15.0,
             }  # fmt: skip
     return TrainConfig(growth=growth, **shared)
+
+
+def _long_growth(resolution: int, stable: tuple[float, float], fade: tuple[float, float]) -> Growth | None:
+    """A growth with the first of each pair of lengths at 32 px and the second at every size between it and the last."""
+    start = Growth(initial_px=32)
+    between = start.halvings(resolution) - 1
+    if between < 0:
+        return None
+    lengths = [(first, *(later,) * between) for first, later in (stable, fade)]
+    return replace(start, stable_kimg=lengths[0], fade_kimg=lengths[1])
 
 
 def _short_growth(initial_px: int, resolution: int, kimg: float, *, fades: bool = False) -> Growth:

@@ -161,3 +161,9 @@ def test_the_learning_rates_fall_in_a_line_over_the_runs_end():
 def test_diversity_needs_pairs():
     with pytest.raises(ConfigError, match="batch must be even where diversity compares pairs, got 5"):
         preset("stylegan2", "compact", batch=5, diversity=1.0)
+
+
+@pytest.mark.parametrize(("px", "kimg"), [(32, 0), (64, 30), (128, 46), (256, 62)])
+def test_the_long_run_has_a_stage_for_every_size_of_any_resolution(px, kimg):
+    growth = preset("stylegan2", "zoo", resolution=px).growth
+    assert (growth.images(px) if growth else 0) == 1000 * kimg
