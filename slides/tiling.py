@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from .codec import Codec
 from .errors import CodecError, PatchError, SlideUnreadable, require
+from .executor import cores
 from .grids import Grid, Layout
 from .images import encode_png
 from .patchset import Label
@@ -26,6 +28,8 @@ from .tissue import tissue_fraction
 from .writer import PatchSetWriter
 
 FILTERS = ("border", "unreadable", "tissue", "png bytes")  # in the order in which a patch meets them
+
+AHEAD = 4  # patches a thread that are read before the first of them is judged
 
 _NOTHING: NDArray[np.uint8] = np.zeros((0, 0, 3), np.uint8)
 _TCGA_PATIENT = re.compile(r"TCGA-[A-Z0-9]{2}-[A-Z0-9]{4}")
@@ -71,6 +75,7 @@ def tile(
     mpp: float | None = None,
     dry_run: bool = False,
     overwrite: bool = False,
+    threads: int | None = None,
     progress: Progress | None = None,
 ) -> TileReport:
     """Cut every slide by ``grid`` into one patch set at ``out``; each region is read once.
@@ -85,6 +90,7 @@ def tile(
         mpp: Micrometres per level-0 pixel, for slides that do not say or are wrong.
         dry_run: Count only. Patches are read and filtered as usual.
         overwrite: Replace what stands at ``out``.
+        threads: That compress patches while the next ones are read; default one a core. The patch set is the same.
         progress: Called after every patch.
 
     Raises:
@@ -96,6 +102,7 @@ def tile(
     require(0 <= min_tissue <= 1, "min_tissue", "from 0 to 1", min_tissue)
     require(min_png_bytes >= 0, "min_png_bytes", "at least 0", min_png_bytes)
     require(dry_run or out is not None, "out", "a folder", out)
+    require(threads is None or threads >= 1, "threads", "at least 1", threads)
     config = {"grid": type(grid).__name__, **public(grid), "min_tissue": min_tissue, "min_png_bytes": min_png_bytes}
     started = time.time()
     with ExitStack() as stack:
@@ -105,14 +112,17 @@ def tile(
         writer = None if dry_run or out is None else stack.enter_context(PatchSetWriter(out, overwrite=overwrite))
         counts: Counter[str] = Counter(border=sum(cut.layout.border for cut in cuts))
         cells = counts["border"] + sum(len(cut.layout) for cut in cuts)
-        for cut, before in zip(cuts, np.cumsum([0] + [len(cut.layout) for cut in cuts]), strict=False):
-            for index in range(len(cut.layout)):
-                verdict, pixels, png = cut.judge(index, min_tissue, min_png_bytes)
-                counts[verdict] += 1
-                if verdict == "kept" and writer is not None:
-                    writer.add(pixels, label=label, png=png or None, **cut.fields(index))
-                if progress is not None:
-                    progress(int(before) + index + 1, cells - sum(c.layout.border for c in cuts), cut.name)
+        scales = _Scales(min_tissue, min_png_bytes, writer is not None)
+        total = sum(len(cut.layout) for cut in cuts)
+        for done, (cut, index, pixels, found) in enumerate(_weighed(cuts, scales, threads or cores()), start=1):
+            verdict, png = found
+            counts[verdict] += 1
+            if verdict == "kept":
+                cut.kept += 1
+                if writer is not None:
+                    writer.add(pixels, label=label, png=png, **cut.fields(index))
+            if progress is not None:
+                progress(done, total, cut.name)
         funnel = _funnel(counts, cells)
         if not counts["kept"]:
             steps = ", ".join(f"{step.name} dropped {step.dropped}" for step in funnel if step.dropped)
@@ -125,8 +135,58 @@ def tile(
     return TileReport(funnel, rows, card)
 
 
+@dataclass(frozen=True)
+class _Scales:
+    """The filters that look at pixels, and the PNG of what they keep."""
+
+    min_tissue: float
+    min_png_bytes: int
+    is_written: bool
+
+    @property
+    def makes_png(self) -> bool:
+        return self.is_written or self.min_png_bytes > 0
+
+    def weigh(self, pixels: NDArray[np.uint8]) -> tuple[str, bytes]:
+        """The filter that drops the patch, or "kept", and its PNG if that was needed."""
+        if self.min_tissue > 0 and tissue_fraction(pixels) < self.min_tissue:
+            return "tissue", b""
+        png = encode_png(pixels) if self.makes_png else b""
+        return ("kept" if len(png) >= self.min_png_bytes else "png bytes"), png
+
+
+_Weighed = tuple["_Cut", int, NDArray[np.uint8], tuple[str, bytes]]
+
+
+def _weighed(cuts: Sequence[_Cut], scales: _Scales, threads: int) -> Iterator[_Weighed]:
+    """Every patch in order: its cut, index, pixels, verdict and PNG.
+
+    One thread reads; where there is something to compress others weigh what was read, a few patches ahead at most.
+    """
+    places = ((cut, index) for cut in cuts for index in range(len(cut.layout)))
+    if not scales.makes_png:  # quicker than handing it to a thread
+        for cut, index in places:
+            pixels, failed = cut.read(index)
+            yield cut, index, pixels, (failed, b"") if failed else scales.weigh(pixels)
+        return
+    waiting: deque[tuple[_Cut, int, NDArray[np.uint8], str, Future[tuple[str, bytes]] | None]] = deque()
+
+    def first() -> _Weighed:
+        cut, index, pixels, failed, found = waiting.popleft()
+        return cut, index, pixels, (failed, b"") if found is None else found.result()
+
+    with ThreadPoolExecutor(threads) as pool:
+        for cut, index in places:
+            pixels, failed = cut.read(index)
+            waiting.append((cut, index, pixels, failed, None if failed else pool.submit(scales.weigh, pixels)))
+            if len(waiting) > AHEAD * threads:
+                yield first()
+        while waiting:
+            yield first()
+
+
 class _Cut:
-    """One slide with its layout: judges patches and says what the manifest needs."""
+    """One slide with its layout: reads patches and says what the manifest needs."""
 
     def __init__(self, slide: Slide, layout: Layout, name: str) -> None:
         self.slide, self.layout, self.name = slide, layout, name
@@ -141,22 +201,14 @@ class _Cut:
             "resample_factor": layout.factor, "resample_kernel": layout.kernel,
         }  # fmt: skip
 
-    def judge(self, index: int, min_tissue: float, min_png_bytes: int) -> tuple[str, NDArray[np.uint8], bytes]:
-        """The filter that drops the patch, or "kept"; its pixels; its PNG if that had to be made."""
+    def read(self, index: int) -> tuple[NDArray[np.uint8], str]:
+        """A patch and "", or no pixels and why there are none."""
         try:
             pixels = self.layout.read(self.slide, index)
         except SlideUnreadable:  # counted and listed in the report: a broken tile costs itself alone
             self.unreadable.append(self.layout.positions[index].tolist())
-            return "unreadable", _NOTHING, b""
-        if pixels is None:
-            return "border", _NOTHING, b""
-        if min_tissue > 0 and tissue_fraction(pixels) < min_tissue:
-            return "tissue", pixels, b""
-        png = encode_png(pixels) if min_png_bytes else b""
-        if len(png) < min_png_bytes:
-            return "png bytes", pixels, png
-        self.kept += 1
-        return "kept", pixels, png
+            return _NOTHING, "unreadable"
+        return (_NOTHING, "border") if pixels is None else (pixels, "")
 
     def fields(self, index: int) -> dict[str, Any]:
         """The manifest's columns for a patch. Resampled pixels lie on no block grid any more."""

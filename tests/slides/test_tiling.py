@@ -108,6 +108,7 @@ def test_bad_input_leaves_nothing(tmp_path: Path, small_slide: Path) -> None:
         ([tmp_path / "gone.svs"], {}, SlideNotFound, r"gone\.svs: no such file"),
         ([small_slide], {"min_tissue": 2}, ConfigError, "min_tissue must be from 0 to 1, got 2"),
         ([small_slide], {"min_png_bytes": -1}, ConfigError, "min_png_bytes must be at least 0"),
+        ([small_slide], {"threads": 0}, ConfigError, "threads must be at least 1, got 0"),
         (
             [small_slide],
             {"min_png_bytes": 10**9},
@@ -141,3 +142,19 @@ def test_the_sample_slide_gives_the_counts_measured_by_hand(sample: Path) -> Non
         assert tile([sample], grid, None, min_tissue=0.5, dry_run=True).kept == wanted
     paper = tile([sample], PaperGrid(level="max"), None, dry_run=True)
     assert paper.funnel[0] == Step("border", 12 * 17, 15 * 20 - 12 * 17)
+
+
+@pytest.mark.parametrize("min_png_bytes", [0, 1000])
+def test_any_number_of_threads_gives_the_same_patch_set(tmp_path: Path, small_slide: Path, min_png_bytes: int) -> None:
+    reports = [
+        tile([small_slide], GRID, tmp_path / str(n), min_tissue=0.3, min_png_bytes=min_png_bytes, threads=n)
+        for n in (1, 3)
+    ]
+    assert reports[0].funnel == reports[1].funnel
+    one, three = (
+        {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.name != "card.json"}
+        for folder in (tmp_path / "1", tmp_path / "3")
+        if folder.is_dir()
+    )
+    assert one == three
+    assert len(one) > 1
