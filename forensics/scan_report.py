@@ -252,7 +252,7 @@ def _files(labels: Sequence[str]) -> list[tuple[str, str]]:
 
 def _jpeg(pixels: Pixels) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY, subsampling=0, optimize=True)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY, subsampling=0)  # optimised, noise overruns a buffer
     return _data_uri(buffer.getvalue(), "jpeg")
 
 

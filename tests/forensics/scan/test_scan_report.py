@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histoforensics.forensics import Detector
+from histoforensics.forensics import Detector, scan_report
 from histoforensics.forensics.scan_grid import ScanGrid
 from histoforensics.forensics.scan_index import index_headline, render_index
 from histoforensics.forensics.scan_page import address
@@ -174,6 +174,14 @@ def test_a_picture_stays_on_the_slide() -> None:
     assert view_around(0, 0, 256, (1000, 600)) == (0, 0, 256, 256)
     assert view_around(999, 599, 256, (1000, 600)) == (744, 344, 256, 256)
     assert view_around(50, 300, 256, (100, 600)) == (0, 172, 100, 256)
+
+
+def test_a_picture_as_dense_as_noise_has_a_place_in_the_page() -> None:
+    """More than a byte a pixel: Pillow's optimised writer reserves no more and would have failed the slide."""
+    noise = np.random.default_rng(0).integers(0, 256, (1024, 531, 3)).astype(np.uint8)
+    data = base64.b64decode(scan_report._jpeg(noise).removeprefix("data:image/jpeg;base64,"))
+    assert len(data) > noise.size / 3
+    assert Image.open(io.BytesIO(data)).size == (531, 1024)
 
 
 def test_the_headline_says_no_more_than_the_calibration_allows() -> None:
