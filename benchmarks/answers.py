@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Engine, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DatabaseError, IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -34,6 +34,29 @@ CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTUVWXYZ"  # nothing that reads like som
 CODE_LENGTH = 12  # 59 bits
 CONFIDENCES = range(1, 7)
 LONGEST_NOTE = 2000
+
+Kind = Literal["reads", "writes", "logs"]
+
+# What every page and answer asks: built once, since building a statement takes longer than running it.
+_PERSON: Any = bindparam("person")
+_SHOWING: Any = bindparam("showing")
+_BY_SESSION = select(*Person.__table__.columns).where(Person.session_digest == bindparam("digest"))
+_ANSWERED = select(Answer.showing).where(Answer.person_id == _PERSON).distinct()
+_STATE = select(
+    select(func.count()).where(Answer.person_id == _PERSON, Answer.showing == _SHOWING).scalar_subquery(),
+    select(func.max(Event.at)).where(Event.person_id == _PERSON, Event.showing == _SHOWING).scalar_subquery(),
+)
+_LAST = (
+    select(*Answer.__table__.columns)
+    .where(Answer.person_id == _PERSON, Answer.showing == _SHOWING)
+    .order_by(Answer.revision.desc())
+    .limit(1)
+)
+_SAVE = insert(Answer.__table__)  # type: ignore[arg-type]  # declared as the wider FromClause
+_LOG = insert(Event.__table__).from_select(  # type: ignore[arg-type]
+    ["person_id", "kind", "showing", "at"],
+    select(Person.id, bindparam("kind"), _SHOWING, bindparam("at")).where(Person.id == _PERSON),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +104,11 @@ class Answers:
         self.path = Path(root) / FOLDER / FILE
         self.path.parent.mkdir(exist_ok=True)
         self._engine = _engine(self.path)
+        self._engines = {kind: self._engine.execution_options(kind=kind) for kind in ("reads", "writes", "logs")}
         self._sessions = sessionmaker(self._engine, expire_on_commit=False)
         self._turn = threading.Lock()  # SQLite lets waiting writers sleep, and longer each time; a lock wakes the next
         try:
-            with self._engine.execution_options(kind="writes").begin() as connection:
+            with self._engines["writes"].begin() as connection:
                 Table.metadata.create_all(connection)
         except DatabaseError as err:
             raise ExamError(f"{FOLDER}/{FILE}: not a database of answers ({err.orig}).") from err
@@ -134,8 +158,9 @@ class Answers:
 
     def by_session(self, session: str) -> Person | None:
         """Who holds this session."""
-        with self._sessions() as db:
-            return db.scalar(select(Person).where(Person.session_digest == _digest(session)))
+        with self._engine.connect() as connection:
+            row = connection.execute(_BY_SESSION, {"digest": _digest(session)}).mappings().first()
+            return None if row is None else Person(**row)
 
     def return_with(self, code: str, session: str) -> Person | None:
         """Hand this session to the reader with this return code; it ends for whoever held it."""
@@ -160,36 +185,32 @@ class Answers:
             ExamError: If the revision is not the next one: the page it came from is out of date.
         """
         try:
-            with self._writing() as db:
-                known = int(db.scalar(select(func.count()).where(*_of(person, showing))) or 0)
+            with self._changing("writes") as connection:
+                known, shown = connection.execute(_STATE, {"person": person.id, "showing": showing}).one()
                 if revision > known:
                     raise ExamError(f"Answer {revision} to this patch came before answer {known}; load the page again.")
                 if revision < known:
                     return False
-                shown = db.scalar(
-                    select(func.max(Event.at)).where(Event.person_id == person.id, Event.showing == showing)
-                )
-                db.add(_row(person, showing, given, place, practice, revision, _since(shown)))
+                connection.execute(_SAVE, _fields(person, showing, given, place, practice, revision, _since(shown)))
         except IntegrityError as err:
             raise ExamError("This reader has withdrawn; nothing was saved.") from err
         return True
 
     def log(self, person: Person, kind: str, showing: str) -> None:
         """Write down that something happened, without waiting for the disk."""
-        with self._writing("logs") as db:
-            if db.scalar(select(Person.id).where(Person.id == person.id)) is not None:
-                db.execute(insert(Event).values(person_id=person.id, kind=kind, showing=showing, at=_now()))
+        with self._changing("logs") as connection:  # nothing is logged of who has withdrawn
+            connection.execute(_LOG, {"person": person.id, "kind": kind, "showing": showing, "at": _now()})
 
     def answered(self, person: Person) -> frozenset[str]:
         """The showings that one reader has answered; every request asks, so nothing else is read."""
         with self._engine.connect() as connection:
-            names = select(Answer.showing).where(Answer.person_id == person.id).distinct()
-            return frozenset(str(name) for (name,) in connection.execute(names))
+            return frozenset(str(name) for (name,) in connection.execute(_ANSWERED, {"person": person.id}))
 
     def last(self, person: Person, showing: str) -> Answer | None:
         """The last revision of one answer."""
-        with self._sessions() as db:
-            return db.scalar(select(Answer).where(*_of(person, showing)).order_by(Answer.revision.desc()).limit(1))
+        with self._engine.connect() as connection:
+            found = connection.execute(_LAST, {"person": person.id, "showing": showing}).mappings().first()
+            return None if found is None else Answer(**found)
 
     def withdraw(self, person: Person) -> None:
         """Delete a reader and everything given; what stays is that somebody withdrew."""
@@ -238,10 +259,15 @@ class Answers:
         return "0" if fact is None else fact.value
 
     @contextmanager
-    def _writing(self, kind: Literal["writes", "logs"] = "writes") -> Iterator[Session]:
-        engine = self._engine.execution_options(kind=kind)
-        with self._turn, self._sessions(bind=engine) as db, db.begin():
+    def _writing(self) -> Iterator[Session]:
+        with self._turn, self._sessions(bind=self._engines["writes"]) as db, db.begin():
             yield db
+
+    @contextmanager
+    def _changing(self, kind: Kind) -> Iterator[Connection]:
+        """As `_writing`, for what every answer does: without a session's bookkeeping."""
+        with self._turn, self._engines[kind].begin() as connection:
+            yield connection
 
 
 def _engine(path: Path) -> Engine:
@@ -256,12 +282,10 @@ def _engine(path: Path) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
         # A writer takes the lock at once: one that reads first and writes later could fail in the middle.
-        match connection.get_execution_options().get("kind", "reads"):
-            case "reads":
-                connection.exec_driver_sql("BEGIN")
-            case kind:
-                connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if kind == 'writes' else 'NORMAL'}")
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
+        kind, plain = connection.get_execution_options().get("kind", "reads"), connection.connection.dbapi_connection
+        if kind != "reads":
+            plain.execute(f"PRAGMA synchronous={'FULL' if kind == 'writes' else 'NORMAL'}")
+        plain.execute("BEGIN" if kind == "reads" else "BEGIN IMMEDIATE")
 
     return engine
 
@@ -269,15 +293,18 @@ def _engine(path: Path) -> Engine:
 def _row(
     person: Person, showing: str, given: Given, place: int, practice: bool, revision: int, server_ms: float | None
 ) -> Answer:
-    return Answer(
-        person_id=person.id, showing=showing, place=place, practice=practice, revision=revision,
-        verdict=given.verdict, confidence=given.confidence, reasons=json.dumps(list(given.reasons)), note=given.note,
-        client_ms=given.client_ms, server_ms=server_ms, shown_as=json.dumps(dict(given.shown_as)), answered_at=_now(),
-    )  # fmt: skip
+    return Answer(**_fields(person, showing, given, place, practice, revision, server_ms))
 
 
-def _of(person: Person, showing: str) -> tuple[Any, Any]:
-    return Answer.person_id == person.id, Answer.showing == showing
+def _fields(
+    person: Person, showing: str, given: Given, place: int, practice: bool, revision: int, server_ms: float | None
+) -> dict[str, Any]:
+    return {
+        "person_id": person.id, "showing": showing, "place": place, "practice": practice, "revision": revision,
+        "verdict": given.verdict, "confidence": given.confidence, "reasons": json.dumps(list(given.reasons)),
+        "note": given.note, "client_ms": given.client_ms, "server_ms": server_ms,
+        "shown_as": json.dumps(dict(given.shown_as)), "answered_at": _now(),
+    }  # fmt: skip
 
 
 def _digest(token: str | None) -> str | None:

@@ -45,12 +45,13 @@ def reasons_on_exam(study: Study, ticked: Mapping[str, Collection[str]], looked_
     measured, truth, groups = morphology(study.exam.pixels(), mpp), labels(key), np.array(clusters(key), dtype=object)
     table = effect_sizes(
         measured[truth == REAL], {"fakes": measured[truth == FAKE]}, real_groups=groups[truth == REAL], n_boot=BOOT
-    ).set_index("feature")
+    )
+    effects: dict[str, dict[str, Any]] = {str(row["feature"]): row for row in table.to_dict("records")}  # type: ignore[misc]
     ids = key["id"].astype(str)
     seen = ids.isin(list(looked_at)).to_numpy(bool)
     rows: dict[str, list[dict[str, Any]]] = {}
     for column, feature in enumerate(FEATURES):
-        effect = table.loc[feature.name]
+        effect = effects[feature.name]
         mine = ids.isin(list(ticked.get(feature.reason, ()))).to_numpy(bool)
         values = measured[:, column].astype(np.float64)
         rows.setdefault(feature.reason, []).append({

@@ -22,7 +22,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +147,20 @@ class Study:
 
     def order(self, seed: int) -> list[str]:
         """The showings as the reader with this seed meets them; same seed, same order, for ever."""
-        ids = tuple(str(name) for name in self.exam.key["id"])
-        return list(_known_order(ids, tuple(self.settings.repeats.items()), seed))
+        return list(_known_order(*self._shown, seed))
 
     def practice_order(self) -> list[str]:
         """The practice items, the same for every reader."""
-        return [str(name) for name in self.practice["id"]]
+        return list(self._practised)
+
+    @cached_property
+    def _shown(self) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+        """Items and repeats; every request of a reader asks for their order."""
+        return tuple(str(name) for name in self.exam.key["id"]), tuple(self.settings.repeats.items())
+
+    @cached_property
+    def _practised(self) -> tuple[str, ...]:
+        return tuple(str(name) for name in self.practice["id"])
 
 
 def reader_order(items: list[str], repeats: Mapping[str, str], seed: int) -> list[str]:
