@@ -28,9 +28,10 @@ Feature = dict[str, Any]
 def cell_features(scores: ScoreMap) -> Iterator[Feature]:
     """One tile a judged stride cell, raster order; its measurements are the mean P(fake) of each detector."""
     cells = {label: scores.cells(label) for label in scores.scores}
-    for row, column in np.argwhere(scores.cell_status() == OK).tolist():
-        measured = {f"P(fake) {label}": round(float(grid[row, column]), _DIGITS) for label, grid in cells.items()}
-        yield _feature("tile", [_box_ring(*scores.cell_box(row, column))], {"measurements": measured})
+    for row, judged in enumerate(scores.cell_status() == OK):  # row by row: a list of millions of places takes memory
+        for column in np.flatnonzero(judged).tolist():
+            measured = {f"P(fake) {label}": round(float(grid[row, column]), _DIGITS) for label, grid in cells.items()}
+            yield _feature("tile", [_box_ring(*scores.cell_box(row, column))], {"measurements": measured})
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,7 +67,7 @@ def write_wsinfer_csv(path: Path, scores: ScoreMap) -> None:
 
 def write_clam_h5(path: Path, scores: ScoreMap) -> None:
     """Write the judged patches' corners as CLAM, TRIDENT and their readers expect: dataset ``coords``, int64 (n, 2)."""
-    coords = scores.positions[scores.status.ravel() == OK]
+    coords = np.argwhere(scores.status == OK)[:, ::-1] * scores.lattice.stride_px  # (n, 2), x before y, raster order
     with h5py.File(path, "w") as file:
         data = file.create_dataset("coords", data=coords, maxshape=(None, 2), chunks=True)
         data.attrs["patch_size"] = scores.lattice.patch_px
