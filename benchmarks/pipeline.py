@@ -25,7 +25,7 @@ import pandas as pd
 from histoforensics.forensics import CONTROLS, Detector
 from histoforensics.forensics.placebo import Placebo
 from histoforensics.generators import LoadedGenerator, sample_patchset
-from histoforensics.slides import PatchSet, Progress, Slide, run_card, sample_slide
+from histoforensics.slides import PatchSet, Progress, Slide, require, run_card, sample_slide
 
 from .beside import Beside
 from .config import BenchmarkConfig
@@ -86,6 +86,10 @@ class _Benchmark:
             self.given = open_fakes(config, progress)
             self.tissue = open_tissue(config, self.given, progress)
         self.tissue_key = digest(self.tissue.facts())
+        self.beside = shipped(config.beside, config.device)
+        for name, one in self.beside.items():
+            ok, px = one.config.resolution >= self.tissue.patch_px, one.config.resolution
+            require(ok, "patch_px", f"at most the {px} px of {name}, which stands beside", self.tissue.patch_px)
         self.scene = tampered_slide(self.tissue) if config.tamper else None
 
     def run(self) -> dict[str, Any]:
@@ -279,13 +283,12 @@ class _Benchmark:
 
     def _beside(self, reals: PatchSet, judges: Mapping[str, Detector]) -> tuple[dict[str, Any], list[pd.DataFrame]]:
         """Shipped generators judged by detectors that learned from none of them."""
-        generators = shipped(self.config.beside, self.config.device)
-        sampled = {name: self._sample(name, one, COUNTS["exam"]) for name, one in generators.items()}
+        sampled = {name: self._sample(name, one, COUNTS["exam"]) for name, one in self.beside.items()}
         with self.narrate("Opening the shipped generators' tissue") as progress:
             own = SlideTissue([Slide.open(sample_slide())], self.tissue.patch_px, progress)
         beside = Beside(self.work / "beside", sampled, self.tissue, own, self.config.seed, self.narrate)
         told, tables = beside.judged(reals, judges)
-        facts = {name: asdict(generator_facts(one, SHIPPED)) for name, one in generators.items()}
+        facts = {name: asdict(generator_facts(one, SHIPPED)) for name, one in self.beside.items()}
         return told | {"generators": facts}, tables
 
     def _tamper(self, scene: Scene, raw: Material, school: School) -> dict[str, Any]:

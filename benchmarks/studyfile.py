@@ -19,7 +19,7 @@
     [perturbations]                   # these alone, at these severities
     jpeg = [90, 70, 50]
 
-`TABLES` lists every key. What is not named keeps the default of `BenchmarkConfig`. A path may hold the name of an
+What is not named keeps the default of `BenchmarkConfig`. A path may hold the name of an
 environment variable: "$DATA/slides".
 """
 

@@ -13,6 +13,8 @@ from histoforensics.slides import ConfigError, ExamError
 
 SIMULATIONS = max(2000, int(os.environ.get("HISTOFORENSICS_SIMULATIONS", "0")))  # a standard error of 0.005
 
+FEW = 300  # are enough to see a gross error
+
 
 def _blocks(rng, blocks, size, accuracy, spread):
     """Answers to ``size`` patches of each block; a block's own accuracy is beta-distributed about ``accuracy``."""
@@ -30,10 +32,12 @@ def test_the_interval_of_95_percent_covers_the_truth_in_93_to_97_on_simulated_bl
         right, clusters = _blocks(rng, blocks, size, accuracy, spread)
         low, high = cluster_bootstrap(right, clusters, resamples=500, seed=seed)
         holds += low <= accuracy <= high
-        naive += wilson(int(right.sum()), len(right))[0] <= accuracy <= wilson(int(right.sum()), len(right))[1]
+        if seed < FEW:
+            low, high = wilson(int(right.sum()), len(right))
+            naive += low <= accuracy <= high
     assert 0.93 <= holds / SIMULATIONS <= 0.97
     if size > 1:
-        assert naive / SIMULATIONS < 0.85  # what taking patches for independent costs
+        assert naive / FEW < 0.85  # what taking patches for independent costs
 
 
 def test_blocks_are_kept_together():
