@@ -95,11 +95,11 @@ def info(
 
 
 def _command(slides: Any, unseen: Path | None, seed: int) -> str:
-    """The command, with names in place of paths."""
+    """The command, with names in place of whole paths."""
     words = ["histoforensics", "detectors", "ship"]
     for path in slides:
         words += ["--slide", path.name]
-    words += [] if unseen is None else ["--unseen", unseen.name]
+    words += [] if unseen is None else ["--unseen", "/".join(unseen.resolve().parts[-2:])]
     return shlex.join([*words, "--out", "shipped", "--seed", str(seed)])
 
 

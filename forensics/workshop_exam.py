@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from histoforensics.slides import PatchSet, tissue_fraction
 
@@ -62,7 +63,7 @@ class Unseen:
             found += kept
             names += [file] * len(kept)
         pixels = np.stack(found) if found else np.empty((0, patch_px, patch_px, 3), np.uint8)
-        return cls(patches.root.name, pixels, np.array(names, dtype=str))
+        return cls("/".join(patches.root.resolve().parts[-2:]), pixels, np.array(names, dtype=str))
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +217,7 @@ class Examiner:
         pixels = self._patches[key]
         if isinstance(judge, StackedDetector):
             columns = [self._cached(member, which, key, pixels) for member in judge.detectors]
-            logits = _fused(judge, np.stack(columns, axis=1))
+            logits: Scores = _fused(judge, np.stack(columns, axis=1))
         else:
             logits = self._cached(judge, which, key, pixels)
         return probabilities(logits, judge.scale.item(), judge.bias.item())
@@ -234,9 +235,8 @@ def _key(part: Part, variant: str) -> tuple[str, str]:
 
 def _fused(judge: StackedDetector, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """What a fusion makes of its members' logits (n, members)."""
-    scales, biases, weights = (t.double().numpy() for t in (judge.scales, judge.biases, judge.weights))
-    fused: npt.NDArray[np.float64] = (logits * scales + biases) @ weights + judge.intercept.item()
-    return fused
+    fused: npt.NDArray[np.float64] = (judge.llrs(torch.from_numpy(logits)).double() @ judge.weights.double()).numpy()
+    return fused + judge.intercept.item()
 
 
 def _short(value: Any) -> float:

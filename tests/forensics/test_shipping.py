@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 
 from histoforensics.forensics import load_detector
+from histoforensics.forensics.calibration import calibrate, probabilities
 from histoforensics.forensics.detector import FAKE, REAL
 from histoforensics.forensics.leaks import sha256_of_patches
 from histoforensics.forensics.mixture import STAND_IN, Counts, MixtureConfig
 from histoforensics.forensics.mixture_build import build_mixture
 from histoforensics.forensics.shipping import BARS, limits, ship
 from histoforensics.forensics.standins import HELD_OUT_KERNELS, TRAIN_KERNELS
-from histoforensics.forensics.workshop import Workshop
+from histoforensics.forensics.workshop import WARY, Workshop, wary
 from histoforensics.forensics.workshop_exam import Unseen
 from histoforensics.generators import load_generator, shipped
 from histoforensics.slides import ConfigError, PatchSet, Slide
@@ -138,9 +139,7 @@ def test_a_figure_of_the_card_can_be_had_again_from_the_detector(shipment, mixtu
         cell = card.evaluation["in_domain"]["clean"]
         detector = load_detector(out / name)
         real, _ = mixture.where(lambda p: p.label == REAL and p.role == "exam" and p.history == "home")
-        fake, _ = mixture.where(
-            lambda p: p.origin in mixture.generators and p.role == "exam" and p.history == "home"
-        )
+        fake, _ = mixture.where(lambda p: p.origin in mixture.generators and p.role == "exam" and p.history == "home")
         above = card.calibration.fake_above
         assert cell["n_real"] == len(real)
         assert cell["n_fake"] == len(fake)
@@ -154,6 +153,20 @@ def test_what_is_there_is_replaced_only_when_that_is_asked_for(shipment, worksho
         ship(workshop, out, names=("wht-lr",))
     with pytest.raises(ConfigError, match=r"names must be some of fusion, .*, got 'fft'"):
         ship(workshop, out, names=("fft",))
+
+
+def test_wary_thresholds_follow_reals_and_copies_only_where_known_fakes_lie_apart():
+    reals, fakes = np.linspace(-4, -2, 100), np.linspace(3, 5, 50)
+    apart = calibrate(reals, fakes)
+    assert apart.real_below == apart.fake_above
+    real = probabilities(np.linspace(-4, 0, 200), apart.scale, apart.bias)
+    told = wary(apart, real, probabilities(fakes, apart.scale, apart.bias))
+    assert (real > told.fake_above).mean() == pytest.approx(0.01)
+    assert (real > told.real_below).mean() == pytest.approx(0.05)
+    assert told.false_positive_rate == pytest.approx(0.01)
+    assert (told.miss_rate, told.rule) == (0, WARY)
+    mixed = calibrate(reals, reals + 0.5)
+    assert wary(mixed, real, real) == mixed
 
 
 def figures(mean, worst, unsure=0.1, jpeg=0.95, small=0.95, false=0.05, control=0.6):
