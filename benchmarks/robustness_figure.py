@@ -49,7 +49,8 @@ def robustness_figure(table: pd.DataFrame, value: Value = "auc") -> bytes:
         for axes in panels[len(names) :]:
             axes.set_axis_off()
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=4, frameon=False, handlelength=2.6)
+        figure.legend(handles, labels, loc="outside upper left", ncols=6, frameon=False, handlelength=2.4,
+                      columnspacing=1.2)  # fmt: skip
         return _svg(figure, f"robustness-{value}")
 
 
