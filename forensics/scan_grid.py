@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, get_args
+from typing import TYPE_CHECKING, get_args
 
 from histoforensics.slides import DetectorError, Slide, require
 
 from .history import History
 from .windows import Lattice
+
+if TYPE_CHECKING:
+    from .card import DetectorCard
+    from .detector import Detector
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +49,7 @@ class ScanGrid:
         return Lattice(*slide.dimensions, patch_px, self.stride_px or max(1, patch_px // 2))
 
 
-class Judge(Protocol):
-    """A detector, or its card: what a scan has to know before it begins."""
-
-    @property
-    def name(self) -> str:
-        """Which detector."""
-
-    @property
-    def patch_px(self) -> int:
-        """Edge of the patches that it judges."""
-
-    @property
-    def is_calibrated(self) -> bool:
-        """Whether it has thresholds."""
-
-
-def common_patch_px(detectors: Iterable[Judge]) -> int:
+def common_patch_px(detectors: Iterable[Detector | DetectorCard]) -> int:
     """The judged size that all detectors share.
 
     Raises:

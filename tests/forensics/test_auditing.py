@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from histoforensics.forensics.auditing import audit
 from histoforensics.forensics.audit_report import tables, write_audit
+from histoforensics.forensics.auditing import audit
 from histoforensics.forensics.augment import jpeg, stain_jitter
 from histoforensics.slides import Codec, DetectorError, JpegGeneration, PatchError, PatchSet, PatchSetWriter
 from histoforensics.slides.codec import standard_table
