@@ -214,3 +214,27 @@ def test_bad_input_is_one_sentence_and_exit_code_1(arguments, sentence, tmp_path
 def test_a_set_of_fakes_may_not_take_a_detectors_name(material):
     with pytest.raises(ConfigError, match="a word of its own without a slash, got 'npr'"):
         BenchmarkConfig(fake={"npr": material[1]["A"]})
+
+
+def test_a_study_of_stand_ins_tells_every_seed_and_its_fusion_and_replays_no_codec(tmp_path):
+    folder = tmp_path / "tissue"
+    folder.mkdir()
+    for i in range(8):
+        Image.fromarray(purple_tissue((192, 192), np.random.default_rng(i))).save(folder / f"{i}.png")
+    config = BenchmarkConfig(
+        real=(folder,), detectors=("radial-lr", "wht-lr", "fusion", "npr"), stand_ins=("nearest",), patch_px=32,
+        cnn_seconds=0.5, cnn_seeds=(3, 4), perturbations={"jpeg": (70,)}, mpp=0.6, exam_size=6,
+    )  # fmt: skip
+    results = run_benchmark(config, tmp_path / "out")
+    assert (results["audit"]["not_fair"], results["codec"]["unmatched"]) == (None, {})
+    assert results["codec"]["policy"].startswith("both classes alike: lossless")
+    assert results["generators"]["nearest"]["source"].startswith("no generator: real tissue of the same split")
+    assert results["seeds"]["npr"]["seeds"] == [3, 4]
+    kept = set(pd.read_parquet(tmp_path / "out" / "scores.parquet")["detector"])
+    assert {"fusion", "npr", "npr, seed 4"} <= kept
+    assert {row["perturbation"] for row in results["robustness"]["rows"]} == {"none", "jpeg"}
+    fusion = load_detector(tmp_path / "out" / "detectors" / "fusion")
+    assert fusion.card.options["members"] == ["radial-lr", "wht-lr"]
+    assert [member.name for member in fusion.detectors] == ["radial-lr", "wht-lr"]
+    assert any("No generator made these fakes" in line for line in results["limits"])
+    assert str(tmp_path) not in (tmp_path / "out" / "results.json").read_text()
