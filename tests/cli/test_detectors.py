@@ -92,7 +92,7 @@ def test_mistakes_when_scoring_are_told_before_any_work(here, tmp_path):
     out = tmp_path / "scores.csv"
     for words, message in (
         ([here / "real", "--detector", tmp_path / "none", "--out", out], "none: no such detector folder"),
-        ([here / "real", "--detector", "wht-lr", "--out", out], "wht-lr is not trained yet"),
+        ([here / "real", "--detector", "resnet", "--out", out], "resnet is not trained yet"),
         ([here / "real", "--detector", here / "trained", "--out", tmp_path / "s.xlsx"], "ends in .csv or .parquet"),
         ([tmp_path / "none", "--detector", here / "trained", "--out", out], "none: no such file or folder"),
         ([here / "trained", "--detector", here / "trained", "--out", out], "trained: no images in the folder"),

@@ -134,6 +134,6 @@ def test_bad_options_are_one_sentence_and_exit_code_one(
 
 
 def test_an_untrained_detector_is_told(slide: Path, tmp_path: Path) -> None:
-    code, _, err = run("scan", slide, "--detector", "wht-lr", "--out", tmp_path / "out")
+    code, _, err = run("scan", slide, "--detector", "resnet", "--out", tmp_path / "out")
     assert code == 1
-    assert "wht-lr is not trained yet" in err
+    assert "resnet is not trained yet" in err
