@@ -124,6 +124,12 @@ class Epilogue(stylegan.Epilogue):
         return x * (scale + 1) + shift
 
 
+class StyleGANFirstBlock(stylegan.FirstBlock):
+    def forward(self, ws, noise, rng):
+        x = self.const_epilogue(self.const(len(ws[0])), ws[0], noise, rng)
+        return self.conv_epilogue(equal_conv(x, self.conv, SQRT2), ws[1], noise, rng)
+
+
 class StyleGANBlock(stylegan.SynthesisBlock):
     def forward(self, x, ws, noise, rng):
         x = F.interpolate(x, scale_factor=2, mode="nearest")
@@ -158,6 +164,7 @@ PLAIN = {
     stylegan2.ResidualBlock: ResidualBlock,
     stylegan2.StyleGAN2Discriminator: StyleGAN2Discriminator,
     stylegan.Epilogue: Epilogue,
+    stylegan.FirstBlock: StyleGANFirstBlock,
     stylegan.SynthesisBlock: StyleGANBlock,
     stylegan.DiscriminatorBlock: StyleGANDiscriminatorBlock,
     stylegan.StyleGANDiscriminator: StyleGANDiscriminator,
