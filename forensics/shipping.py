@@ -28,6 +28,7 @@ BARS: tuple[tuple[str, tuple[str, ...], float, bool], ...] = (
     ("mean AUC on the generator left out after 0.75x resizing", ("leave_one_out", "resize_0.75", "mean"), 0.90, True),
     ("false positives on tissue of a kind never seen", ("unseen_tissue", "clean", "false_positive_rate"), 0.10, False),
 )
+MOST_UNSURE = 0.2  # share of unsure verdicts on tissue never seen that needs no word
 NARROW = (
     "Its fakes came from small GANs that were trained for hours on one slide of skin at 0.5 um/px, and from resampled "
     "tissue. Fakes of well-trained GANs and of diffusion models were not seen."
@@ -102,6 +103,12 @@ def limits(found: Mapping[str, Any]) -> tuple[str, ...]:
         f"Weakest on {worst} when that was left out of training: AUC {left_out[worst]['auc']:.2f}, "
         f"{100 * left_out[worst]['true_positive_rate']:.0f} % of its fakes called fake at the frozen threshold."
     )
+    unseen = _at(found, ("unseen_tissue", "clean", "unsure"))
+    if unseen is not None and unseen > MOST_UNSURE:
+        out.append(
+            f"Of real tissue of a kind never seen, {100 * unseen:.0f} % is unsure, mostly since it looks unlike what "
+            "calibrated: this detector decides on tissue like its own."
+        )
     control = found["best_control"]
     if control["mean"] > 0.85:
         out.append(

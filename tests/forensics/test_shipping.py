@@ -177,7 +177,7 @@ def figures(mean, worst, unsure=0.1, jpeg=0.95, small=0.95, false=0.05, control=
             "clean": {"mean": mean, "worst": worst, "each": {"a": cell, "b": {**cell, "auc": 1.0}}},
             "jpeg_70": {"mean": jpeg}, "resize_0.75": {"mean": small},
         },
-        "unseen_tissue": {"clean": {"false_positive_rate": false}},
+        "unseen_tissue": {"clean": {"false_positive_rate": false, "unsure": unsure}},
         "best_control": {"name": "rgb", "mean": control},
     }  # fmt: skip
 
@@ -190,3 +190,5 @@ def test_limits_name_each_bar_that_is_missed_and_none_that_is_reached():
     assert any(line.startswith("Weakest on a when that was left out of training: AUC 0.60, 50 %") for line in bad)
     assert any("the trivial cue rgb alone reaches AUC 0.90" in line for line in bad)
     assert not any("trivial cue" in line for line in good)
+    assert any(line.startswith("Of real tissue of a kind never seen, 50 % is unsure") for line in bad)
+    assert not any("is unsure" in line for line in good)
