@@ -13,7 +13,7 @@ from typing import Any
 from .statistics import least_above_chance
 
 ALPHA = 0.05
-BRIEF = 0.01  # of the training that a generator's authors gave it
+BRIEF = 0.1  # of the training that a generator's authors gave it
 
 LOOKS_AT = {
     "rgb": "the mean colour",

@@ -213,7 +213,7 @@ def _sentence(told: str) -> str:
 
 
 def _signed(value: float | None) -> str:
-    return "none" if value is None else f"{value:+.2f}".replace("-", "\u2212")
+    return "none" if value is None else f"{value:+z.2f}".replace("-", "\u2212")
 
 
 def _p(value: float) -> str:

@@ -70,7 +70,7 @@ class Audit:
         low, high = found.placebo.ci95
         return (
             "This comparison is fair as far as this audit can see, because no known pixel history goes with the label, "
-            f"giving both classes one codec changes the AUC of {found.detector} by {change:+.2f}, its placebo reaches "
+            f"giving both classes one codec changes the AUC of {found.detector} by {change:+z.2f}, its placebo reaches "
             f"{found.placebo.auc:.2f} ({low:.2f} to {high:.2f}; 0.5 is nothing), and no patch stands in both sets."
         )
 
