@@ -120,16 +120,18 @@ def test_a_missing_class_or_a_score_that_is_no_number_is_refused():
         auc_cell(table.assign(score=np.nan))
 
 
-def _patch_set(path, label, count, size=16, **fields):
+def _patch_set(path, label, count, size=16, blocks=True, **fields):
     with PatchSetWriter(path, card={}) as writer:
         for i in range(count):
-            writer.add(np.full((size, size, 3), 10 * i, np.uint8), label=label, **fields, block=f"{i // 2}")
+            writer.add(
+                np.full((size, size, 3), 10 * i, np.uint8), label=label, **fields, block=f"{i // 2}" if blocks else None
+            )
     return PatchSet.open(path)
 
 
-def test_held_out_sets_group_reals_by_slide_and_block_and_leave_fakes_alone(tmp_path):
+def test_held_out_sets_group_patches_by_slide_and_block_and_leave_fakes_of_neither_alone(tmp_path):
     real = _patch_set(tmp_path / "real", "real", 4, source_slide="skin")
-    fake = _patch_set(tmp_path / "fake", "fake", 3, generator="A")
+    fake = _patch_set(tmp_path / "fake", "fake", 3, blocks=False, generator="A")
     test = HeldOut.of(real, {"A": fake})
     assert test.pixels.shape == (7, 16, 16, 3)
     assert test.table["block"].to_list()[:4] == ["skin/0", "skin/0", "skin/1", "skin/1"]

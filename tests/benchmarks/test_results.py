@@ -19,7 +19,7 @@ def test_results_hold_every_promised_key_and_are_plain_json(run):
     promised = {"format", "answer", "readers", "versus", "generalization", "same_generator", "in_domain", "margin"}
     promised |= {"failed", "placebo", "audit", "exam", "generators", "splits", "codec", "limits", "run"}
     promised |= {"exam_distribution", "calibration", "margins", "generalization_summary", "robustness"}
-    promised |= {"reasons", "published_groups"}
+    promised |= {"reasons", "published_groups", "seeds", "beside"}
     assert set(results) == promised
 
 

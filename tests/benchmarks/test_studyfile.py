@@ -67,9 +67,7 @@ def test_a_study_without_perturbations_measures_all_and_one_with_an_empty_table_
 
 def test_the_study_of_colon_says_who_may_not_see_it_and_wants_its_folder_named(monkeypatch):
     monkeypatch.delenv("HISTOFORENSICS_DATA", raising=False)
-    with pytest.raises(
-        ConfigError, match=r"glas\.toml: the environment variable HISTOFORENSICS_DATA is not set; in \$"
-    ):
+    with pytest.raises(ConfigError, match=r"glas\.toml: the environment variable HISTOFORENSICS_DATA is not set; \$"):
         read_study("glas")
     monkeypatch.setenv("HISTOFORENSICS_DATA", "/data")
     study = read_study("glas")
@@ -152,5 +150,7 @@ def test_what_a_study_may_not_say_is_told_in_one_sentence(tmp_path, text, told):
 
 
 def test_an_unknown_study_is_told_which_are_shipped():
-    with pytest.raises(ConfigError, match=r"nowhere: no such study; give a TOML file or one of alrasheed2020, sample"):
+    with pytest.raises(
+        ConfigError, match=r"nowhere: no such study; give a TOML file or one of alrasheed2020, glas, sample"
+    ):
         read_study("nowhere")
