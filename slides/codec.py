@@ -12,6 +12,7 @@ import re
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -185,6 +186,7 @@ def image_codec(path: Path | str) -> Codec | None:
     return Codec("jpeg", (generation,), header.width, header.height)
 
 
+@cache
 def standard_table(quality: int) -> Table:
     """The luminance table of libjpeg at a quality of 1 to 100, row-major.
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import Any
@@ -33,7 +34,7 @@ def run_card(config: Any, inputs: Mapping[str, Path | str], *, started: float) -
     return {
         "config": public(config),
         "version": package_version(),
-        "git": git_state(),
+        "git": _own_state(),
         "inputs": {name: _digest(value) for name, value in inputs.items()},
         "host": host(),
         "seconds": round(time.time() - started, 3),
@@ -58,6 +59,12 @@ def git_state(source: Path | None = None) -> dict[str, Any] | None:
     commit = _git(source.parent, "rev-parse", "HEAD")
     changes = _git(source.parent, "status", "--porcelain", "--untracked-files=no")
     return None if commit is None else {"commit": commit, "dirty": bool(changes)}
+
+
+@cache
+def _own_state() -> dict[str, Any] | None:
+    """The state that the code had when this process first told it; asking git costs as much as reading ten patches."""
+    return git_state()
 
 
 def host() -> dict[str, Any]:

@@ -171,8 +171,9 @@ class Slide(AbstractContextManager["Slide"]):
             self._handle = open_handle(self.path)
             place = f"{width} x {height} px at ({x_level0}, {y_level0}), level {level}"
             raise SlideUnreadable(f"{self.path.name}: {place} cannot be decoded ({err}).") from err
-        if region.getchannel("A").getextrema() == (255, 255):  # nearly always, and half the time of mixing
-            return np.array(region.convert("RGB"))
+        if region.getchannel("A").getextrema() == (255, 255):  # nearly always, and much quicker than mixing
+            flat = np.frombuffer(region.tobytes("raw", "RGB"), np.uint8)  # half the time of converting the image
+            return flat.reshape(int(height), int(width), 3).copy()
         return _on_white(np.asarray(region))
 
     def deep_zoom(self, tile_px: int, overlap_px: int) -> DeepZoomGenerator:
