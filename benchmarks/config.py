@@ -43,7 +43,7 @@ class BenchmarkConfig:
     generator_seconds: float | None = None  # of training; None: 240 for compact ones, else until `generator_kimg`
     generator_kimg: float | None = None  # thousands of images to train on; None: the preset's
     exam_size: int = 30  # real patches of the exam, and as many fakes, where there are so many
-    cnn_seconds: float = 15.0  # of each training of a CNN detector
+    cnn_seconds: float = 12.0  # of each training of a CNN detector
     cnn_seeds: tuple[int, ...] = ()  # of CNN detectors, trained once each; the first sits the exam. None: `seed`
     perturbations: Mapping[str, tuple[float, ...]] | None = None  # name -> severities; None: every one, as it comes
     splits: SplitRule = field(default_factory=SplitRule)  # of the real tissue
