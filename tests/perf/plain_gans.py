@@ -23,7 +23,7 @@ SQRT2 = math.sqrt(2)
 
 
 def fir(x: Tensor, taps: tuple[float, ...], pad: tuple[int, int], gain: float = 1.0, stride: int = 1) -> Tensor:
-    row = torch.tensor(taps)
+    row = torch.tensor(taps, dtype=x.dtype)
     kernel = torch.outer(row, row)
     kernel = (kernel * gain / kernel.sum()).expand(x.shape[1], 1, -1, -1)
     return F.conv2d(F.pad(x, (*pad, *pad)), kernel, stride=stride, groups=x.shape[1])
