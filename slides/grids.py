@@ -8,6 +8,7 @@ more on each inner side, so the stride is 156 px, and the first and last row and
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -21,6 +22,7 @@ from .slide import Slide
 Shrink = Literal["none", "thumbnail", "box"]
 
 PAPER_LEVEL = 17  # full resolution of slides 65,537 to 131,072 px wide, and of no others
+RUN_PX = 2048  # of overlapping patches that are read at once, at most
 MPP_TOLERANCE = 0.02  # within 2 % pixels stay as they are: resampling by a hair erases traces and gains nothing
 
 
@@ -62,8 +64,42 @@ class Layout:
         Raises:
             SlideUnreadable: If the region cannot be decoded.
         """
-        (x, y), (width, height) = self.positions[index], self.reads[index]
-        pixels = slide.read(int(x), int(y), int(width), int(height), self.level)
+        return self.read_run(slide, range(index, index + 1))[0]
+
+    def runs(self, slide: Slide) -> Iterator[range]:
+        """All patches in order, those together that overlap in a row, which :meth:`read_run` reads at once."""
+        x, y = self.positions.T
+        ends = x + self.reads[:, 0]
+        overlaps = (
+            (y[1:] == y[:-1]) & (self.reads[1:, 1] == self.reads[:-1, 1]) & (x[:-1] < x[1:]) & (x[1:] < ends[:-1])
+        )
+        if slide.level_downsamples[self.level] != 1:  # there OpenSlide shifts each region by fractions of a pixel
+            overlaps[:] = False
+        start = 0
+        for index in range(1, len(self) + 1):
+            if index == len(self) or not overlaps[index - 1] or ends[index] - x[start] > RUN_PX:
+                yield range(start, index)
+                start = index
+
+    def read_run(self, slide: Slide, run: range) -> list[NDArray[np.uint8] | None]:
+        """The patches of one of :meth:`runs`, each as :meth:`read` gives it, from one region.
+
+        Raises:
+            SlideUnreadable: If a part of the region cannot be decoded.
+        """
+        x, y = self.positions[run.start].tolist()
+        lefts, widths = self.positions[run.start : run.stop, 0] - x, self.reads[run.start : run.stop, 0]
+        width, height = int(lefts[-1] + widths[-1]), int(self.reads[run.start, 1])
+        region = slide.read(x, y, width, height, self.level)
+        if len(run) == 1:
+            return [self._finished(region)]
+        return [
+            self._finished(region[:, left : left + across].copy())
+            for left, across in zip(lefts.tolist(), widths.tolist(), strict=True)
+        ]
+
+    def _finished(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        """What was read as a patch."""
         if self.shrink != "none":
             pixels = self._shrunk(Image.fromarray(pixels))
         return pixels if pixels.shape[:2] == (self.patch_px, self.patch_px) else None

@@ -113,6 +113,7 @@ def public(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
+@cache
 def _installed(package: str) -> str | None:
     try:
         return version(package)

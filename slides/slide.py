@@ -171,10 +171,8 @@ class Slide(AbstractContextManager["Slide"]):
             self._handle = open_handle(self.path)
             place = f"{width} x {height} px at ({x_level0}, {y_level0}), level {level}"
             raise SlideUnreadable(f"{self.path.name}: {place} cannot be decoded ({err}).") from err
-        if region.getchannel("A").getextrema() == (255, 255):  # nearly always, and much quicker than mixing
-            flat = np.frombuffer(region.tobytes("raw", "RGB"), np.uint8)  # half the time of converting the image
-            return flat.reshape(int(height), int(width), 3).copy()
-        return _on_white(np.asarray(region))
+        rgba = np.asarray(region)
+        return _opaque(rgba) if _is_opaque(rgba) else _on_white(rgba)
 
     def deep_zoom(self, tile_px: int, overlap_px: int) -> DeepZoomGenerator:
         """OpenSlide's own Deep Zoom geometry of this slide; valid until a read fails, since that reopens the file."""
@@ -229,6 +227,24 @@ def _nonsense(handle: openslide.OpenSlide) -> str:
         if factors[1] > _LEVELS_DIFFER * factors[0] and min(across, down) > 1:
             return f"level {level} of {across} x {down} px is no smaller copy of {width} x {height} px"
     return ""
+
+
+def _is_opaque(rgba: NDArray[np.uint8]) -> bool:
+    """Whether every pixel is; nearly always so, and found out in a tenth of the time of looking at alpha alone."""
+    together = np.bitwise_and.reduce(rgba.view(np.uint32), axis=None)
+    return int(together.reshape(1).view(np.uint8)[3]) == 255
+
+
+def _opaque(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The colours of opaque pixels (h, w, 4) as (h, w, 3).
+
+    Pixels are stored whole, three bytes apart, so that each next one overwrites the alpha of the last: a quarter of the
+    time of leaving every fourth byte out.
+    """
+    height, width = rgba.shape[:2]
+    stored = np.empty(3 * height * width + 1, np.uint8)
+    np.ndarray(height * width, np.uint32, stored, strides=(3,))[:] = rgba.view(np.uint32).reshape(-1)
+    return stored[:-1].reshape(height, width, 3)
 
 
 def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from .patchset import Label
 from .progress import Progress
 from .runcard import public, run_card
 from .slide import Slide
-from .tissue import tissue_fraction
+from .tissue import has_tissue
 from .writer import PatchSetWriter
 
 FILTERS = ("border", "unreadable", "tissue", "png bytes")  # in the order in which a patch meets them
@@ -149,12 +150,13 @@ class _Scales:
 
     def weigh(self, pixels: NDArray[np.uint8]) -> tuple[str, bytes]:
         """The filter that drops the patch, or "kept", and its PNG if that was needed."""
-        if self.min_tissue > 0 and tissue_fraction(pixels) < self.min_tissue:
+        if self.min_tissue > 0 and not has_tissue(pixels, self.min_tissue):
             return "tissue", b""
         png = encode_png(pixels) if self.makes_png else b""
         return ("kept" if len(png) >= self.min_png_bytes else "png bytes"), png
 
 
+_Read = tuple["_Cut", int, NDArray[np.uint8], str]
 _Weighed = tuple["_Cut", int, NDArray[np.uint8], tuple[str, bytes]]
 
 
@@ -163,10 +165,9 @@ def _weighed(cuts: Sequence[_Cut], scales: _Scales, threads: int) -> Iterator[_W
 
     One thread reads; where there is something to compress others weigh what was read, a few patches ahead at most.
     """
-    places = ((cut, index) for cut in cuts for index in range(len(cut.layout)))
+    read = (found for cut in cuts for found in cut.read())
     if not scales.makes_png:  # quicker than handing it to a thread
-        for cut, index in places:
-            pixels, failed = cut.read(index)
+        for cut, index, pixels, failed in read:
             yield cut, index, pixels, (failed, b"") if failed else scales.weigh(pixels)
         return
     waiting: deque[tuple[_Cut, int, NDArray[np.uint8], str, Future[tuple[str, bytes]] | None]] = deque()
@@ -176,8 +177,7 @@ def _weighed(cuts: Sequence[_Cut], scales: _Scales, threads: int) -> Iterator[_W
         return cut, index, pixels, (failed, b"") if found is None else found.result()
 
     with ThreadPoolExecutor(threads) as pool:
-        for cut, index in places:
-            pixels, failed = cut.read(index)
+        for cut, index, pixels, failed in read:
             waiting.append((cut, index, pixels, failed, None if failed else pool.submit(scales.weigh, pixels)))
             if len(waiting) > AHEAD * threads:
                 yield first()
@@ -192,7 +192,7 @@ class _Cut:
         self.slide, self.layout, self.name = slide, layout, name
         self.kept = 0
         self.unreadable: list[list[int]] = []
-        self._codec = _known_codec(slide)
+        self._ahead: dict[int, tuple[NDArray[np.uint8], str]] = {}
         patient = _TCGA_PATIENT.match(slide.name)
         mpp = slide.mpp_or_none
         self._common = {
@@ -201,14 +201,32 @@ class _Cut:
             "resample_factor": layout.factor, "resample_kernel": layout.kernel,
         }  # fmt: skip
 
-    def read(self, index: int) -> tuple[NDArray[np.uint8], str]:
-        """A patch and "", or no pixels and why there are none."""
+    @cached_property
+    def _codec(self) -> Codec | None:
+        """The codec, or ``None`` where its streams cannot be read (not TIFF-based): the columns then stay empty."""
         try:
-            pixels = self.layout.read(self.slide, index)
-        except SlideUnreadable:  # counted and listed in the report: a broken tile costs itself alone
-            self.unreadable.append(self.layout.positions[index].tolist())
-            return _NOTHING, "unreadable"
-        return (_NOTHING, "border") if pixels is None else (pixels, "")
+            return self.slide.codec
+        except CodecError:
+            return None
+
+    def read(self) -> Iterator[_Read]:
+        """Every patch in order and "", or no pixels and why there are none."""
+        for run in self.layout.runs(self.slide):
+            yield from self._read_run(run)
+
+    def _read_run(self, run: range) -> Iterator[_Read]:
+        try:
+            patches = self.layout.read_run(self.slide, run)
+        except SlideUnreadable:  # counted and listed in the report: a broken tile costs no patch beside it
+            if len(run) > 1:
+                for index in run:
+                    yield from self._read_run(range(index, index + 1))
+                return
+            self.unreadable.append(self.layout.positions[run.start].tolist())
+            yield self, run.start, _NOTHING, "unreadable"
+            return
+        for index, pixels in zip(run, patches, strict=True):
+            yield (self, index, _NOTHING, "border") if pixels is None else (self, index, pixels, "")
 
     def fields(self, index: int) -> dict[str, Any]:
         """The manifest's columns for a patch. Resampled pixels lie on no block grid any more."""
@@ -225,14 +243,6 @@ class _Cut:
             "name": self.name, "sha256": self.slide.digest, "mpp": self._common["mpp"], "level": self.layout.level,
             "factor": self.layout.factor, "patches": self.kept, "unreadable": self.unreadable,
         }  # fmt: skip
-
-
-def _known_codec(slide: Slide) -> Codec | None:
-    """The codec, or ``None`` for files whose streams we cannot read (not TIFF-based): the columns then stay empty."""
-    try:
-        return slide.codec
-    except CodecError:
-        return None
 
 
 def _funnel(counts: Counter[str], cells: int) -> tuple[Step, ...]:

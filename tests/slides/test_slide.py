@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
 from numpy.typing import NDArray
@@ -41,6 +42,16 @@ def test_what_lies_outside_is_white(small_slide: Path) -> None:
         region = slide.read(-4, -4, 8, 8)
     assert (region[:4] == 255).all()
     assert (region[4:, 4:] != 255).any()
+
+
+def test_opaque_pixels_come_as_openslide_decodes_them_and_may_be_written_to(small_slide: Path) -> None:
+    with Slide.open(small_slide) as slide, openslide.OpenSlide(small_slide) as plain:
+        for x, y, width, height in ((0, 0, 1, 1), (3, 5, 241, 77), (700, 800, 260, 160)):
+            pixels = slide.read(x, y, width, height)
+            expected = np.asarray(plain.read_region((x, y), 0, (width, height)).convert("RGB"))
+            assert np.array_equal(pixels, expected)
+            assert pixels.flags.c_contiguous
+            pixels[:] = 0
 
 
 def test_a_missing_file_a_folder_a_text_and_a_truncated_slide_are_told_apart(tmp_path: Path, small_slide: Path) -> None:

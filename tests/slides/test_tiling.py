@@ -15,6 +15,7 @@ from histoforensics.slides import (
     PatchSet,
     Slide,
     SlideNotFound,
+    SlideUnreadable,
     encode_png,
     tile,
 )
@@ -73,12 +74,40 @@ def test_a_dry_run_counts_the_same_and_writes_nothing(tmp_path: Path, small_slid
     assert dry.funnel == tile([small_slide], GRID, tmp_path / "out", min_tissue=0.5, min_png_bytes=1000).funnel
 
 
-def test_a_broken_tile_is_dropped_counted_and_placed(tmp_path: Path, small_slide: Path) -> None:
-    with tifffile.TiffFile(small_slide) as tiff:
-        offset, size = tiff.pages[0].dataoffsets[5], tiff.pages[0].databytecounts[5]
-    data = bytearray(small_slide.read_bytes())
+def destroy_tile(slide: Path, index: int) -> None:
+    with tifffile.TiffFile(slide) as tiff:
+        offset, size = tiff.pages[0].dataoffsets[index], tiff.pages[0].databytecounts[index]
+    data = bytearray(slide.read_bytes())
     data[offset : offset + size] = bytes(size)
-    small_slide.write_bytes(data)
+    slide.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "grid", [MppGrid(mpp=0.25, patch_px=200, stride_px=60), MppGrid(mpp=0.5, patch_px=96, stride_px=40)]
+)
+def test_patches_that_overlap_are_read_together_and_come_as_if_alone(
+    tmp_path: Path, small_slide: Path, grid: MppGrid
+) -> None:
+    destroy_tile(small_slide, 5)
+    report = tile([small_slide], grid, tmp_path / "out")
+    table = PatchSet.open(tmp_path / "out")
+    found = dict(zip(zip(table.table["x_level0"], table.table["y_level0"], strict=True), table.pixels(), strict=True))
+    with Slide.open(small_slide) as slide:
+        layout, alone, broken = grid.layout(slide), {}, []
+        assert max(len(run) for run in layout.runs(slide)) > 4
+        for index, (x, y) in enumerate(layout.positions.tolist()):
+            try:
+                alone[x, y] = layout.read(slide, index)
+            except SlideUnreadable:
+                broken.append([x, y])
+    assert report.slides[0]["unreadable"] == broken
+    assert broken
+    assert found.keys() == alone.keys()
+    assert all(np.array_equal(found[place], alone[place]) for place in alone)
+
+
+def test_a_broken_tile_is_dropped_counted_and_placed(tmp_path: Path, small_slide: Path) -> None:
+    destroy_tile(small_slide, 5)
     report = tile([small_slide], GRID, tmp_path / "out")
     assert report.funnel[1] == Step("unreadable", 15, 1)
     assert report.slides[0]["unreadable"] == [[240, 240]]
