@@ -18,7 +18,7 @@ from histoforensics.slides.runcard import package_version, run_card
 from .card import DetectorCard, read_card
 from .cohort import Cohort, write_cohort, write_run
 from .scan_grid import ScanGrid, common_patch_px
-from .scanstate import claim, parameters_digest, slide_id
+from .scanstate import check_claim, claim, parameters_digest, slide_id
 from .slidejob import SlideJob
 from .stock import STOCK, stock_folder
 
@@ -87,7 +87,7 @@ class Scanner:
 
         Args:
             slides: Slide files.
-            out: Results folder: new, empty, or of an earlier run with the same parameters.
+            out: Results folder: new, empty, or of a run with the same parameters or without a finished slide.
             engine: "process", "serial" in this process, or "ray". The results are the same, bit for bit.
             workers: Processes, or Ray's actors; default one a core.
             shard: (i, N): only every N-th slide from the i-th, by size; give all shards the same slides.
@@ -121,6 +121,7 @@ class Scanner:
                 outcomes.append(outcome)
                 percent.finish(outcome.index)
         cohort = _cohort(parameters, ours, outcomes)
+        check_claim(out, parameters_digest(parameters))
         write_cohort(out, cohort, shard)
         times = {_name(outcome, ours): _cost(outcome) for outcome in sorted(outcomes, key=lambda o: o.index)}
         settings: dict[str, Any] = {

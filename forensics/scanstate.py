@@ -2,7 +2,7 @@
 
 ::
 
-    DIR/scan.json            the parameters; a run with others is refused
+    DIR/scan.json            the parameters; once a slide is finished, a run with others is refused
     DIR/<slide id>/          appears whole when the slide is finished, with state.json: parameters, slide, files
     DIR/cohort.json, .csv    what the last run found, failures included; cohort-0-of-2.json for a shard
     DIR/run.json             when, where and how long; everything else is the same whenever and wherever it is made
@@ -21,6 +21,16 @@ from typing import Any
 from histoforensics.slides import ConfigError, file_digest, require, write_atomic
 
 PARAMETERS, STATE, VERDICT = "scan.json", "state.json", "verdict.json"
+
+_REPORTS = (
+    "cohort.json",
+    "cohort.csv",
+    "run.json",
+    "cohort-*-of-*.json",
+    "cohort-*-of-*.csv",
+    "run-*-of-*.json",
+    "index.html",
+)  # of a run
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -42,6 +52,8 @@ def parameters_digest(parameters: Mapping[str, Any]) -> str:
 def claim(out: Path, parameters: Mapping[str, Any]) -> None:
     """Take ``out`` for results made with ``parameters``: an empty folder, or one that was made with the same.
 
+    Where an earlier run finished no slide there is nothing to mix, so its reports make room for other parameters.
+
     Raises:
         ConfigError: If it holds something else; the sentence names each parameter that differs.
     """
@@ -53,11 +65,26 @@ def claim(out: Path, parameters: Mapping[str, Any]) -> None:
         write_atomic(file, json.dumps(parameters, indent=2) + "\n")
         return
     differences = _differences(read_parameters(out), parameters)
-    if differences:
+    if not differences:
+        return
+    if any(path.is_dir() and not path.name.startswith(".") for path in out.iterdir()):
         raise ConfigError(
             f"{out.name}: was made with other parameters ({'; '.join(differences)}); results are not mixed, so choose "
             "another --out or the old parameters."
         )
+    write_atomic(file, json.dumps(parameters, indent=2) + "\n")
+    for report in (path for pattern in _REPORTS for path in out.glob(pattern)):
+        report.unlink(missing_ok=True)
+
+
+def check_claim(out: Path, parameters_sha256: str) -> None:
+    """Nothing, while ``out`` is still claimed for the parameters of this digest.
+
+    Raises:
+        ConfigError: If another run has taken it since, which it may while no slide is finished.
+    """
+    if parameters_digest(read_parameters(out)) != parameters_sha256:
+        raise ConfigError(f"{out.name}: a scan with other parameters took it over; nothing more is written there.")
 
 
 def read_parameters(out: Path) -> dict[str, Any]:

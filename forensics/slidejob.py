@@ -16,7 +16,7 @@ from histoforensics.slides.executor import Work
 from histoforensics.slides.runcard import peak_memory_mb
 
 from .scan_grid import ScanGrid
-from .scanstate import VERDICT, finished, remove_remains, slide_id, write_state
+from .scanstate import VERDICT, check_claim, finished, remove_remains, slide_id, write_state
 
 if TYPE_CHECKING:
     from .detector import Detector
@@ -83,3 +83,4 @@ class SlideJob:
             write_scan_report(work, slide, scan, judges, verdict)
             (work / VERDICT).write_text(json.dumps(verdict, indent=2) + "\n", encoding="utf-8")
             write_state(work, self.parameters_sha256, slide.digest)
+            check_claim(Path(self.out), self.parameters_sha256)

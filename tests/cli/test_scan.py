@@ -104,10 +104,10 @@ def test_a_slide_without_mpp_needs_the_option(detector: Path, tmp_path: Path) ->
     if not path.is_file():
         pytest.skip("the TCGA slide is not here; set HISTOFORENSICS_DATA to the folder that holds wsi/")
     arguments = ("scan", path, "--detector", detector, "--engine", "serial", "--stride-px", 64)
-    code, _, err = run(*arguments, "--out", tmp_path / "without")
+    code, _, err = run(*arguments, "--out", tmp_path / "out")
     assert code == 1
     assert "pass it with --mpp" in err
-    code, out, _ = run(*arguments, "--out", tmp_path / "with", "--mpp", 0.5)
+    code, out, _ = run(*arguments, "--out", tmp_path / "out", "--mpp", 0.5)  # into the same folder
     assert code == 0
     assert "1 slides finished, 0 failed." in out
 

@@ -159,6 +159,44 @@ def test_other_parameters_are_told_and_not_mixed(detector: Detector, cohort: lis
     assert contents(tmp_path / "out") == before
 
 
+def test_a_run_that_finished_no_slide_leaves_the_folder_to_other_parameters(
+    detector: Detector, cohort: list[Path], tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    nameless = write_svs(tmp_path / "nompp.svs", purple_tissue((200, 200), np.random.default_rng(0)), mpp=None)
+    failed = Scanner([detector]).run([nameless], out, engine="serial")
+    assert [row["kind"] for row in failed.cohort.failures] == ["MppError"]
+    Scanner([detector]).run([nameless], out, engine="serial", shard=(0, 1))
+    (out / "notes.txt").write_text("mine")
+    with_mpp = Scanner([detector], ScanGrid(mpp=0.5))
+    assert with_mpp.run([nameless], out, engine="serial").ok
+    assert (out / "notes.txt").read_text() == "mine"
+    (out / "notes.txt").unlink()
+    with_mpp.run([nameless], other, engine="serial")
+    assert contents(out) == contents(other)  # as if the first runs had never been
+    assert {p.name for p in out.iterdir()} == {p.name for p in other.iterdir()}
+    with pytest.raises(ConfigError, match=r"other parameters \(mpp was 0\.5, is absent\)"):
+        Scanner([detector]).run([nameless], out, engine="serial")
+
+
+def test_what_was_taken_over_while_a_scan_ran_is_not_written_to(
+    detector: Detector, cohort: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    taken = False
+
+    def take(*_: object) -> None:
+        nonlocal taken
+        if not taken:
+            taken = True
+            Scanner([detector], ScanGrid(stride_px=16)).run(cohort[2:3], out, engine="serial")
+
+    with pytest.raises(ConfigError, match="out: a scan with other parameters took it over; nothing more is written"):
+        Scanner([detector]).run(cohort[:1], out, engine="serial", progress=take)
+    assert json.loads((out / "scan.json").read_text())["stride_px"] == 16
+    assert [p.name.partition("-")[0] for p in out.iterdir() if p.is_dir()] == ["glass"]
+
+
 def test_a_folder_with_other_things_is_refused(scanner: Scanner, cohort: list[Path], tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(ConfigError, match="holds something that is not a scan; choose another --out"):
