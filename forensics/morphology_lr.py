@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -21,6 +20,9 @@ from histoforensics.slides import require
 from .detector import Labels, Pixels, check_pixels
 from .linear import Features, LinearDetector, LinearModel, fit_logistic
 from .morphology import FEATURES, MPP_RANGE, NAMES, REASONS, morphology
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MPP = 0.5  # of a 20x scan
 BASELINE = "baseline"
@@ -82,6 +84,8 @@ class MorphologyDetector(LinearDetector):
         Raises:
             PatchError: If these are not patches of the judged size.
         """
+        import pandas as pd  # 100 MB with pyarrow, which detectors that only judge are spared
+
         check_pixels(pixels, self.patch_px, self.name)
         require(by in ("reason", "feature"), "by", '"reason" or "feature"', by)
         with torch.inference_mode():

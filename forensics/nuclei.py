@@ -16,9 +16,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from skimage.filters import threshold_otsu
-from skimage.morphology import local_maxima, reconstruction
-from skimage.segmentation import watershed
 
 from .stains import Floats
 
@@ -74,6 +71,8 @@ def find_nuclei(haematoxylin: Floats, eosin: Floats, tissue: npt.NDArray[np.bool
         tissue: Where it is stained (h, w).
         mpp: Micrometres per pixel.
     """
+    from skimage.filters import threshold_otsu  # 40 MB, which those who do not measure are spared
+
     smooth = ndimage.gaussian_filter(haematoxylin, SMOOTH_UM / mpp)
     inside = smooth[tissue]
     if inside.size < AREA_UM2[0] / mpp**2:
@@ -87,6 +86,9 @@ def find_nuclei(haematoxylin: Floats, eosin: Floats, tissue: npt.NDArray[np.bool
 
 def part(mask: npt.NDArray[np.bool_]) -> Labels:
     """Labels (h, w) of the objects of ``mask`` (h, w), parted at necks below ``NECK`` of the thinner side."""
+    from skimage.morphology import local_maxima, reconstruction
+    from skimage.segmentation import watershed
+
     depth = ndimage.distance_transform_edt(mask)
     merged = reconstruction(NECK * depth, depth)  # type: ignore[no-untyped-call]
     peaks = local_maxima(merged, allow_borders=True) & mask  # type: ignore[no-untyped-call]

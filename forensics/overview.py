@@ -41,7 +41,7 @@ class Overview:
         if bottom <= top or right <= left:
             return
         step = min(height, width, max(1, int(self.scale / downsample / SAMPLES)))
-        thin = Image.fromarray(pixels[step // 2 :: step, step // 2 :: step])
+        thin = _thinned(pixels, step)
         box_left, box_right = (
             min(edge / step, thin.width - back) for edge, back in zip(columns, (0.5, 0), strict=True)
         )
@@ -80,6 +80,16 @@ class Overview:
         if start / spacing + count >= limit * unit - unit:  # the last one is rarely whole
             end = limit
         return first, end, max(0.0, first * unit - offset), min(float(count), end * unit - offset)
+
+
+def _thinned(pixels: Pixels, step: int) -> Image.Image:
+    """Every ``step``-th pixel of every ``step``-th row; a channel at a time takes a third of the time."""
+    view = pixels[step // 2 :: step, step // 2 :: step]
+    height, width = view.shape[:2]
+    thin = np.empty((height, width, 3), np.uint8)
+    for channel in range(3):
+        thin[..., channel] = view[..., channel]
+    return Image.frombuffer("RGB", (width, height), thin, "raw", "RGB", 0, 1)
 
 
 def overview_of_pyramid(slide: Slide) -> tuple[Overview, int]:

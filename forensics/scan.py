@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from histoforensics.slides import Slide, tissue_mask
+from histoforensics.slides import Slide
 from histoforensics.slides.progress import Progress
+from histoforensics.slides.tissue import tissue_counts
 
 from .detector import Detector, Pixels
 from .history import Panel, slide_panel
@@ -19,7 +20,8 @@ from .scan_grid import ScanGrid, common_patch_px
 from .scoremap import BACKGROUND, CORRUPT, OK, ScoreMap
 from .windows import Block, Cutter, Lattice, Rect, Window, block_count, blocks
 
-BATCHES_AT_ONCE = 4  # cut from a window before the detectors see them one by one
+KEPT_BYTES = 4 << 20  # of decoded tiles: blocks lie on the tile grid, so that hardly any is asked for again
+BATCHES_AT_ONCE = 4  # cut before the detectors see them one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,7 @@ def scan_slide(
     """
     patch_px = common_patch_px(judges.values())
     mpp, lattice = slide.mpp, grid.lattice(slide, patch_px)
+    slide.keep_decoded(KEPT_BYTES)
     overview, broken_overview = overview_of_pyramid(slide)
     is_pyramid = slide.level_count > 1
     panel, not_replayed = slide_panel(slide, judges, grid.history)
@@ -80,6 +83,7 @@ def scan_slide(
             pass_over.judge(window)
         if progress is not None:
             progress(done, total, slide.name)
+    pass_over.finish()
     scores = ScoreMap(lattice, mpp, pass_over.status, pass_over.scores)
     picture = overview.image()
     broken, skipped = tuple(pass_over.broken), pass_over.skipped
@@ -89,11 +93,9 @@ def scan_slide(
 def window_tissue(window: Window, patch_px: int, stride_px: int) -> NDArray[np.float64]:
     """The share of tissue of each patch of a window, 0 to 1, (rows, columns); equal to ``tissue_fraction`` of each."""
     unit = math.gcd(patch_px, stride_px)
-    mask = tissue_mask(window.pixels)
-    down, across = mask.shape[0] // unit, mask.shape[1] // unit
-    part = mask[: down * unit, : across * unit].reshape(down, unit, across, unit).sum((1, 3), dtype=np.int64)
-    sums = np.zeros((down + 1, across + 1), np.int64)
-    sums[1:, 1:] = part.cumsum(0).cumsum(1)
+    counts = tissue_counts(window.pixels, unit)
+    sums = np.zeros((counts.shape[0] + 1, counts.shape[1] + 1), np.int64)
+    sums[1:, 1:] = counts.cumsum(0).cumsum(1)
     size, step = patch_px // unit, stride_px // unit
     top, left = (np.arange(len(edges)) * step for edges in (window.rows, window.columns))
     at = np.ix_
@@ -116,6 +118,8 @@ class _Pass:
         self.broken: list[Rect] = []
         self.skipped = 0
         self._unread = np.zeros(lattice.shape, bool)
+        self._waiting = np.empty((BATCHES_AT_ONCE * grid.batch, lattice.patch_px, lattice.patch_px, 3), np.uint8)
+        self._places: list[tuple[int, int]] = []
 
     def mark(self, block: Block) -> None:
         """Take in what of a block was not read; patches that touch it are never judged."""
@@ -128,19 +132,27 @@ class _Pass:
             self.skipped += 1
 
     def judge(self, window: Window) -> None:
-        """Score the patches of a window that are whole, readable and tissue."""
+        """Score the patches of a window that are whole, readable and tissue, or keep them until a batch is full."""
         place = slice(window.rows.start, window.rows.stop), slice(window.columns.start, window.columns.stop)
         lattice = self._lattice
         has_tissue = window_tissue(window, lattice.patch_px, lattice.stride_px) >= self._grid.min_tissue
-        rows, columns = np.nonzero(has_tissue & (self.status[place] != CORRUPT) & ~self._unread[place])
-        step = BATCHES_AT_ONCE * self._grid.batch
-        for start in range(0, len(rows), step):
-            row, column = rows[start : start + step], columns[start : start + step]
-            where = row + window.rows.start, column + window.columns.start
-            x, y = where[1] * lattice.stride_px, where[0] * lattice.stride_px
-            for name, scores in self._panel.score(window.patches[row, column], x, y, self._grid.batch).items():
-                self.scores[name][where] = scores
-            self.status[where] = OK
+        wanted = has_tissue & (self.status[place] != CORRUPT) & ~self._unread[place]
+        for row, column in np.argwhere(wanted).tolist():
+            self._waiting[len(self._places)] = window.patches[row, column]
+            self._places.append((row + window.rows.start, column + window.columns.start))
+            if len(self._places) == len(self._waiting):
+                self.finish()
+
+    def finish(self) -> None:
+        """Score the patches that wait for others to fill their batch."""
+        if not self._places:
+            return
+        rows, columns = np.array(self._places, np.int64).T
+        patches, stride = self._waiting[: len(rows)], self._lattice.stride_px
+        for name, scores in self._panel.score(patches, columns * stride, rows * stride, self._grid.batch).items():
+            self.scores[name][rows, columns] = scores
+        self.status[rows, columns] = OK
+        self._places.clear()
 
     def _touching(self, rect: Rect) -> tuple[slice, slice]:
         x, y, width, height = rect

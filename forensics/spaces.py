@@ -8,7 +8,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from .nuclei import Regions, means, measure, part, rings
 from .stains import Floats
@@ -110,6 +109,8 @@ def red_cells(eosin: Floats, tissue: Mask, nuclei: Mask, mpp: float) -> Regions:
         nuclei: Where nuclei are (h, w).
         mpp: Micrometres per pixel.
     """
+    from skimage.filters import threshold_otsu  # as in nuclei.py: only where it is needed
+
     free = tissue & ~nuclei
     smooth = ndimage.gaussian_filter(eosin, SMOOTH_UM / mpp)
     if not free.any():

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize, special
+from scipy import special
 
 from histoforensics.slides import PatchError, require
 from histoforensics.slides.progress import Progress
@@ -79,6 +79,8 @@ def fit_stack(logits: npt.NDArray[np.floating[Any]], labels: Labels) -> Stack:
 
     start = np.append(np.full(x.shape[1], equal), 0.0)
     bounds = [(0.0, None)] * x.shape[1] + [(None, None)]
+    from scipy import optimize  # 30 MB, which programs that only judge are spared
+
     theta = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, tol=1e-10).x
     return Stack(scales=scales, biases=biases, weights=theta[:-1], intercept=float(theta[-1]))
 

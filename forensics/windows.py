@@ -17,7 +17,7 @@ from histoforensics.slides import Slide, SlideUnreadable, require
 if TYPE_CHECKING:
     from .detector import Pixels
 
-BLOCK_PX = 2048  # of a block at most, unless one tile is larger
+BLOCK_PX = 1024  # of a block at most, unless one tile is larger
 UNREAD_GREY = 128  # fills what could not be decoded, or was not read: grey is not tissue
 UNKNOWN_TILE_PX = 256  # pieces in which a failed block is read again where the file does not tell of its tiles
 
@@ -116,7 +116,7 @@ class Cutter:
         self._lattice = lattice
         self._carry: Pixels = np.zeros((0, lattice.width, 3), np.uint8)  # rows above this row of blocks still needed
         self._next_carry = self._carry
-        self._left: Pixels = np.zeros((0, 0, 3), np.uint8)
+        self._left: Pixels = np.zeros((0, 0, 3), np.uint8)  # columns of this row of blocks still needed
         self._row = self._column = 0  # first patch that is not whole yet
 
     def add(self, block: Block) -> Window | None:
@@ -125,13 +125,16 @@ class Cutter:
         height, width = block.pixels.shape[:2]
         row_end, column_end = lattice.below(block.y + height), lattice.below(block.x + width)
         if block.x == 0:
-            self._start_row(block.y + height)
-        column = np.concatenate([self._carry[:, block.x : block.x + width], block.pixels])
-        keep = max(0, row_end * stride - (block.y + height - len(column)))
-        self._next_carry[:, block.x : block.x + width] = column[keep:]
-        window = np.concatenate([self._left, column], axis=1) if self._left.size else column
+            self._start_row(block.y, block.y + height)
+        above, left = len(self._carry), self._left.shape[1]
+        window = np.empty((above + height, left + width, 3), np.uint8)
+        window[:, :left] = self._left
+        window[:above, left:] = self._carry[:, block.x : block.x + width]
+        window[above:, left:] = block.pixels
+        keep = max(0, row_end * stride - (block.y - above))
+        self._next_carry[:, block.x : block.x + width] = window[keep:, left:]
         first_row, first_column = self._row, self._column
-        self._left = window[:, max(0, (column_end - first_column) * stride) :]
+        self._left = window[:, max(0, (column_end - first_column) * stride) :].copy()
         self._column = max(column_end, first_column)
         if block.x + width >= lattice.width:
             self._end_row(row_end)
@@ -142,9 +145,9 @@ class Cutter:
         patches = view[: row_end - first_row, : column_end - first_column].transpose(0, 1, 3, 4, 2)
         return Window(range(first_row, row_end), range(first_column, column_end), window, patches)
 
-    def _start_row(self, bottom: int) -> None:
+    def _start_row(self, top: int, bottom: int) -> None:
         self._column = 0
-        self._left = np.zeros((0, 0, 3), np.uint8)
+        self._left = np.zeros((len(self._carry) + bottom - top, 0, 3), np.uint8)
         kept = bottom - max(self._row, self._lattice.below(bottom)) * self._lattice.stride_px
         self._next_carry = np.zeros((kept, self._lattice.width, 3), np.uint8)
 

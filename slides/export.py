@@ -7,8 +7,6 @@ import json
 import zipfile
 from pathlib import Path, PurePosixPath
 
-import pandas as pd
-
 from .atomic import atomic_file, atomic_folder
 from .errors import PatchError
 from .images import IMAGE_SUFFIXES, encode_png, read_image
@@ -88,6 +86,6 @@ def write_imagefolder(patches: PatchSet, path: Path, *, overwrite: bool = False)
 def _as_png(patches: PatchSet, row: int) -> bytes:
     """A patch that we wrote is copied byte for byte, marks and all; another image is decoded and stored losslessly."""
     path = patches.root / str(patches.table["file"].iloc[row])
-    if pd.notna(patches.table["png_bytes"].iloc[row]):
+    if patches.table["png_bytes"].notna().iloc[row]:
         return path.read_bytes()
     return encode_png(read_image(path))

@@ -22,7 +22,7 @@ from .slide import Slide
 Shrink = Literal["none", "thumbnail", "box"]
 
 PAPER_LEVEL = 17  # full resolution of slides 65,537 to 131,072 px wide, and of no others
-RUN_PX = 2048  # of overlapping patches that are read at once, at most
+RUN_PX = 1024  # of overlapping patches that are read at once, at most
 MPP_TOLERANCE = 0.02  # within 2 % pixels stay as they are: resampling by a hair erases traces and gains nothing
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from .errors import PatchError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST = "manifest.parquet"
 CARD = "card.json"
@@ -52,6 +53,8 @@ def build_manifest(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     Raises:
         PatchError: If a row has a column that the manifest lacks.
     """
+    import pandas as pd  # 100 MB with pyarrow, which a scan's workers are spared
+
     check_columns({key for row in rows for key in row})
     return pd.DataFrame(
         {name: pd.array([row.get(name) for row in rows], dtype=kind) for name, kind in COLUMNS.items()}  # type: ignore[call-overload]
@@ -84,6 +87,8 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     Raises:
         PatchError: If it is broken, lacks a column, or names a file outside its folder.
     """
+    import pandas as pd
+
     try:
         table = pd.read_parquet(folder / MANIFEST)
     except (OSError, ValueError) as err:

@@ -6,10 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from .errors import PatchError
@@ -17,6 +16,9 @@ from .images import IMAGE_SUFFIXES, pixel_digest, read_image
 from .manifest import CARD, FAKE_NAME, MANIFEST, REAL_NAME, build_manifest, read_manifest
 from .progress import Progress
 from .tissue import tissue_fraction
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Label = Literal["real", "fake"]
 
@@ -118,7 +120,7 @@ class PatchSet:
 
     def where(self, mask: Any) -> PatchSet:
         """A view of the rows where ``mask`` (n booleans) is true; no file is copied."""
-        chosen = pd.Series(np.asarray(mask, dtype=bool), index=self.table.index)
+        chosen = np.asarray(mask, dtype=bool)
         return PatchSet(self.root, self.table[chosen].reset_index(drop=True), self.card)
 
     def verify(self) -> None:
@@ -159,6 +161,8 @@ class PatchSet:
         return read_image(path, f"{self.root.name}/{file}")
 
     def _named(self, label: Label | None, source: str | None) -> PatchSet:
+        import pandas as pd  # 100 MB with pyarrow, which a scan's workers are spared
+
         table = self.table.copy()
         if label is not None:
             table["label"] = pd.array([label] * len(table), dtype="string")

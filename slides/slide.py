@@ -42,6 +42,7 @@ class Slide(AbstractContextManager["Slide"]):
         self.name = path.stem
         self._handle = handle
         self._mpp = mpp
+        self._kept_bytes: int | None = None
 
     @classmethod
     def open(cls, path: Path | str, mpp: float | None = None) -> Slide:
@@ -76,6 +77,11 @@ class Slide(AbstractContextManager["Slide"]):
     def close(self) -> None:
         """Give the file back; reading afterwards fails."""
         self._handle.close()
+
+    def keep_decoded(self, size_bytes: int) -> None:
+        """How much of what was decoded is kept for further reads; without this it is OpenSlide's choice, 32 MB."""
+        self._kept_bytes = size_bytes
+        self._handle.set_cache(openslide.OpenSlideCache(size_bytes))
 
     @cached_property
     def digest(self) -> str:
@@ -169,6 +175,8 @@ class Slide(AbstractContextManager["Slide"]):
             # After one failed read OpenSlide refuses every later one, so the handle is opened anew.
             self._handle.close()
             self._handle = open_handle(self.path)
+            if self._kept_bytes is not None:
+                self.keep_decoded(self._kept_bytes)
             place = f"{width} x {height} px at ({x_level0}, {y_level0}), level {level}"
             raise SlideUnreadable(f"{self.path.name}: {place} cannot be decoded ({err}).") from err
         rgba = np.asarray(region)

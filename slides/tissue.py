@@ -9,7 +9,7 @@ TISSUE_SPREAD = (
     20  # a pixel is tissue when its largest and smallest channel differ by more: glass is grey, stain is not
 )
 
-_SLAB_ROWS = 64
+_SLAB_ROWS = 144  # looked at together: at most 255, and a little more than half a usual patch
 
 
 def tissue_mask(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -46,10 +46,44 @@ def has_tissue(pixels: NDArray[np.uint8], share: float) -> bool:
     height, width = pixels.shape[:2]
     found, left = 0, height * width
     for top in range(0, height, _SLAB_ROWS):
-        mask = tissue_mask(pixels[top : top + _SLAB_ROWS])
-        found, left = found + int(np.count_nonzero(mask)), left - mask.size
+        slab = pixels[top : top + _SLAB_ROWS]
+        found, left = found + int(_stained_by_column(slab).sum(dtype=np.int64)), left - len(slab) * width
         if found / (height * width) >= share:
             return True
         if (found + left) / (height * width) < share:
             return False
     return False
+
+
+def tissue_counts(pixels: NDArray[np.uint8], unit_px: int) -> NDArray[np.int64]:
+    """How many pixels of RGB (h, w, 3), uint8, are stained in each whole square of ``unit_px``: (rows, columns).
+
+    >>> half = np.full((4, 5, 3), 240, np.uint8)
+    >>> half[:, :3] = 200, 120, 180
+    >>> tissue_counts(half, 2).tolist()
+    [[4, 2], [4, 2]]
+    """
+    down, across = pixels.shape[0] // unit_px, pixels.shape[1] // unit_px
+    counts = np.zeros((down, across), np.int64)
+    for row in range(down):
+        for top in range(row * unit_px, (row + 1) * unit_px, _SLAB_ROWS):
+            slab = pixels[top : min(top + _SLAB_ROWS, (row + 1) * unit_px)]
+            columns = _stained_by_column(slab)[: across * unit_px]
+            counts[row] += columns.reshape(across, unit_px).sum(1, dtype=np.int64)
+    return counts
+
+
+def _stained_by_column(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """How many of at most 255 rows of RGB pixels (h, w, 3) are stained in each column, (w,).
+
+    Each byte is compared with its two successors, whether they are of one pixel or not, and every third result is
+    taken at the end: a third of the time of taking the channels apart first.
+    """
+    flat = np.ascontiguousarray(rows).reshape(-1)
+    most, least = np.maximum(flat[:-2], flat[1:-1]), np.minimum(flat[:-2], flat[1:-1])
+    np.maximum(most, flat[2:], out=most)
+    np.minimum(least, flat[2:], out=least)
+    stained = np.zeros(flat.size, bool)
+    np.greater(np.subtract(most, least, out=most), TISSUE_SPREAD, out=stained[:-2])
+    by_byte: NDArray[np.uint8] = stained.view(np.uint8).reshape(len(rows), -1).sum(0, dtype=np.uint8)
+    return by_byte[::3]
