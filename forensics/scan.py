@@ -21,7 +21,6 @@ from .scoremap import BACKGROUND, CORRUPT, OK, ScoreMap
 from .windows import Block, Cutter, Lattice, Rect, Window, block_count, blocks
 
 KEPT_BYTES = 4 << 20  # of decoded tiles: blocks lie on the tile grid, so that hardly any is asked for again
-BATCHES_AT_ONCE = 4  # cut before the detectors see them one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +117,7 @@ class _Pass:
         self.broken: list[Rect] = []
         self.skipped = 0
         self._unread = np.zeros(lattice.shape, bool)
-        self._waiting = np.empty((BATCHES_AT_ONCE * grid.batch, lattice.patch_px, lattice.patch_px, 3), np.uint8)
+        self._waiting = np.empty((grid.batch, lattice.patch_px, lattice.patch_px, 3), np.uint8)
         self._places: list[tuple[int, int]] = []
 
     def mark(self, block: Block) -> None:
@@ -132,7 +131,7 @@ class _Pass:
             self.skipped += 1
 
     def judge(self, window: Window) -> None:
-        """Score the patches of a window that are whole, readable and tissue, or keep them until a batch is full."""
+        """Score the patches of a window that are whole, readable and tissue; the last ones wait for a full batch."""
         place = slice(window.rows.start, window.rows.stop), slice(window.columns.start, window.columns.stop)
         lattice = self._lattice
         has_tissue = window_tissue(window, lattice.patch_px, lattice.stride_px) >= self._grid.min_tissue
@@ -144,7 +143,7 @@ class _Pass:
                 self.finish()
 
     def finish(self) -> None:
-        """Score the patches that wait for others to fill their batch."""
+        """Score the patches that still wait."""
         if not self._places:
             return
         rows, columns = np.array(self._places, np.int64).T
