@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal, assert_never, cast
+from typing import Any, Literal, TypeVar, assert_never, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +16,45 @@ from torch import Tensor, nn
 
 from histoforensics.slides import require
 
-from .resample import conv
+from .resample import conv, without_autocast
+from .rows import centred, scale_, shift_scale_
 
 NoiseMode = Literal["random", "const", "none"]
 NOISE_MODES: tuple[NoiseMode, ...] = ("random", "const", "none")
 SLOPE = 0.2  # of the leaky ReLU, in all three models
+T = TypeVar("T")
+
+
+class Fixed(nn.Module):
+    """Keeps what depends on weights alone while they only sample: made once, not once for each batch of images.
+
+    In training nothing is kept, and what was is forgotten: PyTorch's fused Adam changes weights without counting it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._key: list[tuple[Tensor, int]] = []  # the tensors themselves too, so that no other takes their memory
+        self._value: Any = None
+
+    def keep(self, make: Callable[[], T], *weights: Tensor) -> T:
+        """Return ``make()``, which must depend on ``weights`` alone; as kept, if these are what they were then."""
+        if self.training or torch.is_grad_enabled():
+            return make()
+        same = bool(self._key) and all(
+            kept.data_ptr() == weight.data_ptr() and kept.dtype == weight.dtype and version == weight._version
+            for (kept, version), weight in zip(self._key, weights, strict=True)
+        )
+        if not same:
+            with without_autocast(weights[0]):
+                self._value = make()
+            self._key = [(weight.detach(), weight._version) for weight in weights]
+        return cast("T", self._value)
+
+    def train(self, mode: bool = True) -> Fixed:
+        """Forget everything where training begins."""
+        if mode:
+            self._key, self._value = [], None
+        return super().train(mode)
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -65,6 +99,17 @@ def instance_norm(x: Tensor, eps: float) -> Tensor:
     return cast("Tensor", normalised)
 
 
+def styled_norm_(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> Tensor:
+    """Return `instance_norm` of ``x`` (n, c, h, w) times ``scale`` (n, c) plus ``shift`` (n, c).
+
+    Where no gradient is wanted, in the place of ``x``, which must be the fresh result of an operation.
+    """
+    if torch.is_grad_enabled():
+        return shift_scale_(instance_norm(x, eps), shift, scale)
+    x, variance = centred(x, in_place=True)
+    return shift_scale_(x, shift, scale * (variance + eps).rsqrt())
+
+
 class _InstanceNorm(torch.autograd.Function):
     """(x, eps) -> (normalised x, 1 / standard deviation), with its own gradient.
 
@@ -74,9 +119,10 @@ class _InstanceNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        centred = x - x.mean((2, 3), keepdim=True)
-        inverse = (centred.square().mean((2, 3), keepdim=True) + eps).rsqrt()
-        y = centred.mul_(inverse)
+        flat, variance = centred(x)
+        inverse = (variance + eps).rsqrt()
+        y = scale_(flat, inverse)  # there is no gradient to take in here
+        inverse = inverse[:, :, None, None]
         ctx.save_for_backward(y, inverse)
         ctx.set_materialize_grads(False)
         return y, inverse
@@ -123,7 +169,8 @@ def noise_map(
     match mode:
         case "random":
             shape = shape or (x.shape[0], 1, *x.shape[2:])
-            return torch.randn(shape, dtype=x.dtype, device=x.device, generator=rng)
+            dtype = torch.float32 if x.dtype == torch.bfloat16 else x.dtype  # the same numbers in both precisions
+            return torch.randn(shape, dtype=dtype, device=x.device, generator=rng)
         case "const":
             return const
         case "none":
@@ -141,8 +188,8 @@ class Constant(nn.Module):
         self.value = nn.Parameter(value)
 
     def forward(self, n: int) -> Tensor:
-        """Return the image ``n`` times, (n, c, h, w), channels last in memory, as all that follows will be."""
-        return channels_last(self.value.expand(n, -1, -1, -1))
+        """Return the image ``n`` times, (n, c, h, w), channels last in fresh memory, as all that follows will be."""
+        return self.value.expand(n, -1, -1, -1).clone(memory_format=torch.channels_last)
 
 
 class EqualLinear(nn.Module):
@@ -164,10 +211,16 @@ class EqualLinear(nn.Module):
         self.bias = nn.Parameter(torch.full((outputs,), bias_init / lrmul))
         self.scale = gain * lrmul / math.sqrt(inputs)
         self.lrmul = lrmul
+        self._fixed = Fixed()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output (n, outputs)."""
-        return torch.addmm(self.bias, x, self.weight.T, beta=self.lrmul, alpha=self.scale)  # scaled as it is used
+        if self.training or torch.is_grad_enabled():
+            return torch.addmm(self.bias, x, self.weight.T, beta=self.lrmul, alpha=self.scale)  # scaled as it is used
+        weight, bias = self._fixed.keep(
+            lambda: (self.weight.T * self.scale, self.bias * self.lrmul), self.weight, self.bias
+        )
+        return torch.addmm(bias, x, weight)
 
 
 class EqualConv2d(nn.Module):
@@ -181,6 +234,7 @@ class EqualConv2d(nn.Module):
         bias: Whether a bias is added; it comes last, after any resampling.
         out_gain: Of the whole output, bias too. It costs nothing, because it goes into the weight and the bias.
         resample: Replaces the plain convolution: called with the image, the weight (c', c, k, k) and the bias as used.
+        effective: Makes the kernel that is used from the weight and the factor on it.
     """
 
     def __init__(
@@ -193,6 +247,7 @@ class EqualConv2d(nn.Module):
         bias: bool = True,
         out_gain: float = 1.0,
         resample: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None = None,
+        effective: Callable[[Tensor, float], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
@@ -200,13 +255,18 @@ class EqualConv2d(nn.Module):
         self.scale = gain * out_gain / math.sqrt(inputs * kernel**2)
         self.out_gain = out_gain
         self.resample = resample
+        self.effective = effective
+        self._fixed = Fixed()
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return the convolved image, plus ``bias`` (c'), which only a layer without one of its own may be given."""
-        weight = self.weight * self.scale
+        weight = self._fixed.keep(self._used, self.weight)
         if self.bias is not None:
             bias = self.bias if self.out_gain == 1.0 else self.bias * self.out_gain
         return (self.resample or conv)(x, weight, bias)
+
+    def _used(self) -> Tensor:
+        return self.weight * self.scale if self.effective is None else self.effective(self.weight, self.scale)
 
 
 def stages(resolution: int, first: int = 4) -> list[int]:

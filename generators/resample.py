@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 BINOMIAL = (1.0, 2.0, 1.0)  # StyleGAN's blur
+NARROW = 4  # up to so many channels, `conv_up` is one convolution
+DENSE_UP = 128  # `fir_up` of rows of up to so many numbers is two matrix products
 FIR = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's resampling filter
 
 
@@ -73,21 +75,39 @@ def binomial_blur(x: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def fir_up(x: Tensor) -> Tensor:
     """Return ``x`` (n, c, h, w) at twice the size: zeros inserted, then [1, 3, 3, 1] with gain 4."""
-    n_channels, x = x.shape[1], _full(x)
-    kernel = outer_kernel(FIR, like=x, gain=4.0).expand(n_channels, 1, -1, -1)
-    with _without_autocast(x):
-        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=n_channels)
+    x = _full(x)
+    n, c, h, w = x.shape
+    with without_autocast(x):
+        if c * max(h, w) <= DENSE_UP:  # a fifth of the time of the convolution, whose start alone takes 100 us
+            flat = x.permute(0, 2, 3, 1).reshape(n, h, w * c)
+            flat = _fir_matrix(h, 1, x.dtype, x.device) @ flat @ _fir_matrix(w, c, x.dtype, x.device).T
+            return flat.view(n, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+        kernel = outer_kernel(FIR, like=x, gain=4.0).expand(c, 1, -1, -1)
+        return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=c)
+
+
+@cache
+def _fir_matrix(side: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix (2 * side * channels, side * channels) by which a row is enlarged: 1/4, 3/4 of the two nearest."""
+    with torch.inference_mode(False):
+        one = torch.zeros(2 * side, side, dtype=dtype, device=device)
+        for pixel in range(side):
+            for offset, share in zip((-1, 0, 1, 2), (0.25, 0.75, 0.75, 0.25), strict=True):
+                if 0 <= 2 * pixel + offset < 2 * side:
+                    one[2 * pixel + offset, pixel] = share
+        return torch.kron(one, torch.eye(channels, dtype=dtype, device=device))
 
 
 def fir_down(x: Tensor) -> Tensor:
     """Return ``x`` (n, c, h, w) at half the size: [1, 3, 3, 1], then every other pixel; h and w must be even."""
     n_channels, x = x.shape[1], _full(x)
     kernel = outer_kernel(FIR, like=x).expand(n_channels, 1, -1, -1)
-    with _without_autocast(x):
+    with without_autocast(x):
         return F.conv2d(x, kernel, stride=2, padding=1, groups=n_channels)
 
 
-def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Return a context in which operations on the device of ``x`` keep its precision."""
     if x.device.type == "meta":  # shapes are told without values, and without autocast
         return nullcontext()
     return torch.autocast(x.device.type, enabled=False)
@@ -111,10 +131,33 @@ def conv_up(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return StyleGAN2's up-convolution of ``x`` (n, c, h, w) with ``weight`` (c', c, 3, 3): (n, c', 2h, 2w).
 
     A transposed convolution of stride 2, then the FIR filter with gain 4, then ``bias`` (c'); the same as to correlate
-    the zero-inserted image with the kernel rotated by 180 degrees.
+    the zero-inserted image with the kernel rotated by 180 degrees. Where c' is small, both are one convolution that
+    gives the four pixels of every 2 x 2 as channels: four times the arithmetic, but of registers that would be empty.
     """
+    outputs = len(weight)
+    if outputs <= NARROW:
+        n, _, h, w = x.shape
+        y = F.conv2d(x, _four_phases(weight), None if bias is None else bias.repeat(4), padding=1)
+        y = y.permute(0, 2, 3, 1).reshape(n, h, w, 2, 2 * outputs).transpose(2, 3)
+        return y.reshape(n, 2 * h, 2 * w, outputs).permute(0, 3, 1, 2)
     y = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (n, c', 2h + 1, 2w + 1)
     return blur(y, FIR, (1, 1), gain=4.0, bias=bias)
+
+
+def _four_phases(weight: Tensor) -> Tensor:
+    """The kernel (4 c', c, 3, 3) of `conv_up`, weight and filter in one, for each pixel of 2 x 2 in reading order."""
+    a, b = weight.shape[:2]
+    with without_autocast(weight):
+        taps = weight.reshape(a, b, 9) @ _fir_spread(weight.dtype, weight.device)
+    return taps.view(a, b, 3, 2, 3, 2).flip(2, 4).permute(3, 5, 0, 1, 2, 4).reshape(4 * a, b, 3, 3)
+
+
+@cache
+def _fir_spread(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix (9, 36) that filters a kernel of 3 x 3 with [1, 3, 3, 1] and gain 4; tap 2 s + phase, both ways."""
+    with torch.inference_mode(False):
+        taps = torch.eye(9, dtype=dtype, device=device).view(9, 1, 3, 3)
+        return F.conv2d(taps, outer_kernel(FIR, like=taps, gain=4.0)[None, None], padding=3).flatten(1)
 
 
 def conv_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -133,9 +176,17 @@ def conv_nearest_up(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, ro
     Done as one transposed convolution of stride 2 with a 4 x 4 kernel; then ``bias`` (c'). ``rotated`` turns the
     kernel by 180 degrees, as StyleGAN's published fused form does.
     """
-    if not rotated:
-        weight = weight.flip(2, 3)
-    return F.conv_transpose2d(x, shifted_sum(weight).transpose(0, 1), bias, stride=2, padding=1)
+    return conv_doubling(x, nearest_up_kernel(weight, rotated=rotated), bias)
+
+
+def nearest_up_kernel(weight: Tensor, gain: float = 1.0, *, rotated: bool = False) -> Tensor:
+    """Return the kernel (c, c', 4, 4) with which `conv_doubling` is `conv_nearest_up` with ``weight`` (c', c, 3, 3)."""
+    return shifted_sum(weight, gain, rotated=not rotated).transpose(0, 1)
+
+
+def conv_doubling(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return the transposed convolution of ``x`` (n, c, h, w) with ``kernel`` (c, c', 4, 4): (n, c', 2h, 2w)."""
+    return F.conv_transpose2d(x, kernel, bias, stride=2, padding=1)
 
 
 def conv_mean_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -143,10 +194,35 @@ def conv_mean_down(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Ten
 
     Done as one convolution of stride 2 with a 4 x 4 kernel; then ``bias`` (c').
     """
-    return F.conv2d(x, shifted_sum(weight) * 0.25, bias, stride=2, padding=1)
+    return conv_halving(x, mean_down_kernel(weight), bias)
 
 
-def shifted_sum(weight: Tensor) -> Tensor:
-    """Return ``weight`` (a, b, k, k) as (a, b, k + 1, k + 1): the sum of its four copies, one in each corner."""
-    rows = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
-    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+def mean_down_kernel(weight: Tensor, gain: float = 1.0) -> Tensor:
+    """Return the kernel (c', c, 4, 4) with which `conv_halving` is `conv_mean_down` with ``weight`` (c', c, 3, 3)."""
+    return shifted_sum(weight, gain / 4)
+
+
+def conv_halving(x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return the convolution of ``x`` (n, c, h, w) with ``kernel`` (c', c, 4, 4) at every other pixel."""
+    return F.conv2d(x, kernel, bias, stride=2, padding=1)
+
+
+def shifted_sum(weight: Tensor, gain: float = 1.0, *, rotated: bool = False) -> Tensor:
+    """Return ``weight`` (a, b, k, k) as (a, b, k + 1, k + 1): the sum of its four copies, one in each corner.
+
+    Times ``gain``; ``rotated`` turns the kernel by 180 degrees. A matrix product of the taps: in training one operation
+    each way, where sums of padded copies are seven.
+    """
+    a, b, k, _ = weight.shape
+    with without_autocast(weight):
+        spread = _spread(k, gain, rotated, weight.dtype, weight.device)
+        return (weight.reshape(a, b, k * k) @ spread).view(a, b, k + 1, k + 1)
+
+
+@cache
+def _spread(k: int, gain: float, rotated: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The matrix (k * k, (k + 1) * (k + 1)) of `shifted_sum`."""
+    with torch.inference_mode(False):
+        taps = torch.eye(k * k, dtype=dtype, device=device).view(k * k, 1, k, k)
+        copies = F.conv2d(taps, taps.new_ones(1, 1, 2, 2), padding=1) * gain
+        return (copies.flip(2, 3) if rotated else copies).flatten(1)

@@ -31,18 +31,29 @@ from .layers import (
     Constant,
     EqualConv2d,
     EqualLinear,
+    Fixed,
     NoiseMode,
     channels_at,
     channels_last,
-    instance_norm,
     lrelu,
     lrelu_,
     minibatch_stddev,
     noise_map,
     stages,
+    styled_norm_,
 )
 from .mapping import MappingNetwork, StyleGenerator
-from .resample import binomial_blur, conv_mean_down, conv_nearest_up, mean_down, nearest_up
+from .resample import (
+    binomial_blur,
+    conv_doubling,
+    conv_halving,
+    mean_down,
+    mean_down_kernel,
+    nearest_up,
+    nearest_up_kernel,
+    without_autocast,
+)
+from .rows import add_grain_, by_pixel, pixels_a_row
 
 SQRT2 = math.sqrt(2)
 MBSTD_GROUP = 4
@@ -98,6 +109,8 @@ class Epilogue(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
         self.style = EqualLinear(w_dim, 2 * channels)
         self.register_buffer("noise_const", torch.randn(side, side))
+        self.pixels = pixels_a_row(channels, side**2)
+        self._fixed = Fixed()
 
     def forward(self, x: Tensor, w: Tensor, noise: NoiseMode, rng: torch.Generator | None) -> Tensor:
         """Return x * (scale + 1) + shift, x normalised; ``x`` (n, c, h, w) is fresh, and has the bias already."""
@@ -105,9 +118,13 @@ class Epilogue(nn.Module):
         full = self.bias.dtype  # under autocast a CPU adds in bf16 six times slower than in float32
         x = x.to(full)
         if grain is not None:
-            x = x.addcmul_(grain.to(full), self.noise_weight[:, None, None])
-        scale, shift = self.style(w)[:, :, None, None].to(full).chunk(2, 1)
-        return torch.addcmul(shift, instance_norm(lrelu_(x), 1e-8), scale + 1)
+            with without_autocast(x):
+                x = add_grain_(x, grain, self._fixed.keep(self._grain_matrix, self.noise_weight))
+        scale, shift = self.style(w).to(full).chunk(2, 1)
+        return styled_norm_(lrelu_(x), scale + 1, shift, 1e-8)
+
+    def _grain_matrix(self) -> Tensor:
+        return by_pixel(self.noise_weight[None], self.pixels)
 
 
 class SynthesisBlock(nn.Module):
@@ -115,8 +132,9 @@ class SynthesisBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, side: int, w_dim: int, *, rotated: bool) -> None:
         super().__init__()
-        enlarge = partial(conv_nearest_up, rotated=rotated)
-        self.up = EqualConv2d(inputs, outputs, 3, gain=SQRT2, bias=False, resample=enlarge)
+        self.rotated = rotated
+        kernel = partial(nearest_up_kernel, rotated=rotated)
+        self.up = EqualConv2d(inputs, outputs, 3, gain=SQRT2, bias=False, resample=conv_doubling, effective=kernel)
         self.up_epilogue = Epilogue(outputs, side, w_dim)
         self.conv = EqualConv2d(outputs, outputs, 3, gain=SQRT2, bias=False)
         self.conv_epilogue = Epilogue(outputs, side, w_dim)
@@ -212,7 +230,7 @@ class DiscriminatorBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.conv = EqualConv2d(inputs, inputs, 3, gain=SQRT2)
-        self.down = EqualConv2d(inputs, outputs, 3, gain=SQRT2, resample=conv_mean_down)
+        self.down = EqualConv2d(inputs, outputs, 3, gain=SQRT2, resample=conv_halving, effective=mean_down_kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, outputs, h / 2, w / 2)."""

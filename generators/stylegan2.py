@@ -4,8 +4,9 @@ Two rewrites make it quick without a compiled extension, and leave the result as
 
 - a modulated convolution scales its input, convolves the whole batch with one weight and scales its output, where the
   published code makes a weight for every sample and convolves in groups;
-- lrelu(x) * sqrt(2) = lrelu(sqrt(2) * x), so the gain goes into the demodulation factors, the weights and the biases,
-  and sum / sqrt(2) of the residual blocks into the weights of the skip.
+- lrelu(x) * a = lrelu(a * x) for a > 0: G's gain and demodulation wait for the next layer's style, which scales the
+  same channels; D's gain goes into the weights and the biases, and sum / sqrt(2) of the residual blocks into the
+  weights of the skip.
 
 References: Karras et al. 2020, arXiv:1912.04958.
 """
@@ -25,6 +26,7 @@ from .layers import (
     Constant,
     EqualConv2d,
     EqualLinear,
+    Fixed,
     NoiseMode,
     channels_at,
     channels_last,
@@ -36,6 +38,7 @@ from .layers import (
 )
 from .mapping import MappingNetwork, StyleGenerator
 from .resample import conv, conv_down, conv_up, fir_up
+from .rows import RGB_PIXELS, add_grain_, by_pixel, from_rows, mix_channels, pixels_a_row, repeated, rows, scale_
 
 SQRT2 = math.sqrt(2)
 MBSTD_GROUP = 4
@@ -71,8 +74,7 @@ class StyleGAN2Config:
 class ModulatedConv(nn.Module):
     """A convolution whose input channels are scaled by a style: x (n, c, h, w) and w (n, w_dim) -> (n, c', h', w').
 
-    Demodulation is left to the caller, who can put a gain of its own into the factors; hence the weight as used and the
-    style are returned as well.
+    Scaling and demodulation are left to the caller, who puts gains of its own into the factors.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, w_dim: int, *, up: bool = False) -> None:
@@ -81,31 +83,46 @@ class ModulatedConv(nn.Module):
         self.affine = EqualLinear(w_dim, inputs, bias_init=1.0)
         self.scale = 1.0 / math.sqrt(inputs * kernel**2)
         self.up = up
+        self._fixed, self._fixed_power = Fixed(), Fixed()
 
-    def forward(self, x: Tensor, w: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (convolved image plus ``bias`` (n, c', h', w'), weight as used (c', c, k, k), style (n, c))."""
-        style = self.affine(w)  # (n, c)
-        weight = self.weight * self.scale
-        x = x * style[:, :, None, None].to(x.dtype)
-        y = conv_up(x, weight, bias) if self.up else conv(x, weight, bias)
-        return y, weight, style
+    def used(self) -> Tensor:
+        """Return the weight as used, (c', c, k, k)."""
+        return self._fixed.keep(lambda: self.weight * self.scale, self.weight)
+
+    def deviation(self, style: Tensor) -> Tensor:
+        """Return `deviation` of the weight as used for ``style`` (n, c): (n, c')."""
+        return deviation(self._fixed_power.keep(lambda: power(self.used()), self.weight), style)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolved image; ``x`` is scaled already."""
+        return conv_up(x, self.used()) if self.up else conv(x, self.used())
 
 
-def demodulation(weight: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
-    """Return the factors (n, c') that bring each output of a modulated convolution back to unit variance.
+def power(weight: Tensor) -> Tensor:
+    """Return the sum of squares of ``weight`` (c', c, k, k) over its taps, (c, c')."""
+    return weight.square().sum((2, 3)).T.contiguous()
 
-    1 / sqrt(sum over input channels and taps of (weight * style)^2 + eps), eq. 3 of the paper.
+
+def deviation(power: Tensor, style: Tensor, eps: float = 1e-8) -> Tensor:
+    """Return the standard deviations (n, c') of a modulated convolution's outputs, where its inputs have one of 1.
+
+    The square root of the sum over input channels and taps of (weight * style)^2, + eps. Its inverse is what the output
+    is demodulated with, eq. 3 of the paper.
 
     Args:
-        weight: As used, shape (c', c, k, k).
+        power: `power` of the weight as used, shape (c, c').
         style: Shape (n, c).
         eps: Against a weight of zero.
     """
-    return (style.square() @ weight.square().sum((2, 3)).T + eps).rsqrt()
+    return (style.square() @ power + eps).sqrt()
 
 
 class SynthesisLayer(nn.Module):
-    """Modulated 3 x 3 convolution, demodulated, + noise, + bias, leaky ReLU, gain sqrt(2)."""
+    """Modulated 3 x 3 convolution, demodulated, + noise, + bias, leaky ReLU, gain sqrt(2).
+
+    The result is left divided by its gain, sqrt(2) over `deviation`. What comes next has a style of its own for each
+    channel, which takes the gain in; noise and bias, added before, are divided instead.
+    """
 
     noise_const: Tensor
 
@@ -115,32 +132,45 @@ class SynthesisLayer(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.register_buffer("noise_const", torch.randn(side, side))
+        self.pixels = pixels_a_row(outputs, side**2)
+        self._fixed = Fixed()
 
-    def forward(self, x: Tensor, w: Tensor, noise: NoiseMode, rng: torch.Generator | None) -> Tensor:
-        """Return the layer's output (n, c', side, side)."""
-        y, weight, style = self.conv(x, w)
+    def factors(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the style (n, c) of the input and the deviation (n, c') of the output for w (n, w_dim)."""
+        style = self.conv.affine(w)
+        return style, self.conv.deviation(style).to(self.bias.dtype)
+
+    def forward(self, x: Tensor, style: Tensor, sigma: Tensor, noise: NoiseMode, rng: torch.Generator | None) -> Tensor:
+        """Return the layer's output (n, c', side, side) without its gain; ``style`` holds the gain of ``x``."""
+        y = self.conv(scale_(x, style.to(x.dtype)))
         grain = noise_map(noise, y, self.noise_const, rng)
-        reduced, full = y.dtype, self.bias.dtype  # under autocast a CPU adds in bf16 six times slower than in float32
-        gain = (demodulation(weight, style).to(full) * SQRT2)[:, :, None, None]
-        bias = (self.bias * SQRT2)[:, None, None]
         if grain is None:
-            return lrelu_(torch.addcmul(bias, y.to(full), gain)).to(reduced)
-        grain = grain.to(full) * (self.noise_strength * SQRT2)
-        return lrelu_(torch.addcmul(grain, y.to(full), gain).add_(bias)).to(reduced)
+            grain = y.new_zeros(1, 1, 1, 1)
+        matrix = self._fixed.keep(self._grain_matrix, self.noise_strength, self.bias)
+        return lrelu_(add_grain_(y, grain, matrix * repeated(sigma, self.pixels)))
+
+    def _grain_matrix(self) -> Tensor:
+        strength = by_pixel(self.noise_strength.expand(1, len(self.bias)), self.pixels)
+        return torch.cat([strength, self.bias.repeat(self.pixels)[None]])
 
 
 class ToRGB(nn.Module):
-    """Modulated 1 x 1 convolution to three channels, *not* demodulated, + bias."""
+    """Modulated 1 x 1 convolution to three channels, *not* demodulated, + bias, + the image so far, enlarged."""
 
     def __init__(self, inputs: int, w_dim: int) -> None:
         super().__init__()
         self.conv = ModulatedConv(inputs, 3, 1, w_dim)
         self.bias = nn.Parameter(torch.zeros(3))
+        self._fixed, self._fixed_bias = Fixed(), Fixed()
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Return (n, 3, h, w)."""
-        y: Tensor = self.conv(x, w, self.bias)[0]
-        return y
+    def forward(self, x: Tensor, w: Tensor, gain: Tensor, image: Tensor | None) -> Tensor:
+        """Return (n, 3, h, w) for features ``x`` (n, c, h, w) that still lack their ``gain`` (n, c)."""
+        matrix = self._fixed.keep(lambda: by_pixel(self.conv.used().flatten(1).T, RGB_PIXELS), self.conv.weight)
+        flat = mix_channels(x, self.conv.affine(w) * gain, matrix).to(self.bias.dtype)
+        flat = flat.add_(self._fixed_bias.keep(lambda: self.bias.repeat(RGB_PIXELS), self.bias))
+        if image is not None:
+            flat = flat.add_(rows(fir_up(image), RGB_PIXELS))
+        return from_rows(flat, *x.shape[2:])
 
 
 class SynthesisBlock(nn.Module):
@@ -153,14 +183,23 @@ class SynthesisBlock(nn.Module):
         self.to_rgb = ToRGB(outputs, w_dim)
 
     def forward(
-        self, x: Tensor, image: Tensor | None, ws: list[Tensor], noise: NoiseMode, rng: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return (features, image so far); ``ws`` holds a style for every layer and one for ToRGB, each (n, w_dim)."""
-        if self.up is not None:
-            x = self.up(x, ws[0], noise, rng)
-        x = self.conv(x, ws[-2], noise, rng)
-        rgb = self.to_rgb(x, ws[-1])
-        return x, rgb if image is None else fir_up(image) + rgb
+        self,
+        x: Tensor,
+        gain: Tensor | None,
+        image: Tensor | None,
+        ws: list[Tensor],
+        noise: NoiseMode,
+        rng: torch.Generator | None,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return (features, the gain (n, c') that they still lack, image so far).
+
+        ``ws`` holds a style for every layer and one for ToRGB, each (n, w_dim).
+        """
+        for layer, w in zip((self.conv,) if self.up is None else (self.up, self.conv), ws, strict=False):
+            style, sigma = layer.factors(w)
+            x = layer(x, style if gain is None else style * gain, sigma, noise, rng)
+            gain = SQRT2 / sigma
+        return x, gain, self.to_rgb(x, ws[-1], gain, image)
 
 
 class SynthesisNetwork(nn.Module):
@@ -180,9 +219,10 @@ class SynthesisNetwork(nn.Module):
         styles = list(ws.unbind(1))
         x = self.const(ws.shape[0])
         image: Tensor | None = None
+        gain: Tensor | None = None
         for k, block in enumerate(self.blocks):
             # a ToRGB shares its style with the first layer of the next block
-            x, image = block(x, image, styles[max(0, 2 * k - 1) : 2 * k + 2], noise, rng)
+            x, gain, image = block(x, gain, image, styles[max(0, 2 * k - 1) : 2 * k + 2], noise, rng)
         assert image is not None
         return image
 

@@ -82,11 +82,20 @@ def test_blur_pads_before_and_after_apart() -> None:
     assert torch.allclose(blur(x, (1, 3, 3, 1), (1, 3)), whole[:, :, 2:, 2:])
 
 
-def test_conv_up_is_zero_insertion_rotated_kernel_and_filter() -> None:
-    x, weight = image(2, 3, 4, 5), image(2, 3, 3, 3, seed=1)
+@pytest.mark.parametrize("outputs", [2, 7])  # one convolution, and two
+def test_conv_up_is_zero_insertion_rotated_kernel_and_filter(outputs: int) -> None:
+    x, weight, bias = image(2, 3, 4, 5), image(outputs, 3, 3, 3, seed=1), image(outputs, seed=2)
     y = F.conv2d(zero_inserted(x), weight.flip(2, 3), padding=2)
     wanted = blur(y, (1, 3, 3, 1), (1, 1), gain=4.0)[:, :, :8, :10]
     torch.testing.assert_close(conv_up(x, weight), wanted)
+    torch.testing.assert_close(conv_up(x, weight, bias), wanted + bias[:, None, None])
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 6), (2, 3, 2, 60)])  # matrix products, and a convolution
+def test_fir_up_is_zero_insertion_and_filter(shape: tuple[int, ...]) -> None:
+    x = image(*shape)
+    wanted = blur(zero_inserted(x), (1, 3, 3, 1), (2, 2), gain=4.0)[:, :, : 2 * shape[2], : 2 * shape[3]]
+    torch.testing.assert_close(fir_up(x), wanted)
 
 
 @pytest.mark.parametrize("kernel", [1, 3])

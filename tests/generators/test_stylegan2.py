@@ -23,7 +23,8 @@ from histoforensics.generators.stylegan2 import (
     StyleGAN2Config,
     StyleGAN2Discriminator,
     StyleGAN2Generator,
-    demodulation,
+    deviation,
+    power,
 )
 from histoforensics.slides import ConfigError
 
@@ -262,7 +263,7 @@ def test_random_noise_comes_from_the_given_stream(G: StyleGAN2Generator) -> None
 def test_demodulated_weights_have_unit_norm() -> None:
     weight, style = numbers(5, 4, 3, 3), numbers(2, 4)
     modulated_weight = weight[None] * style[:, None, :, None, None]
-    norm = (modulated_weight * demodulation(weight, style)[:, :, None, None, None]).square().sum((2, 3, 4))
+    norm = (modulated_weight / deviation(power(weight), style)[:, :, None, None, None]).square().sum((2, 3, 4))
     torch.testing.assert_close(norm, torch.ones(2, 5, dtype=torch.float64))
 
 

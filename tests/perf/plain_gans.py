@@ -74,12 +74,12 @@ class ToRGB(stylegan2.ToRGB):
 
 
 class SynthesisBlock(stylegan2.SynthesisBlock):
-    def forward(self, x, image, ws, noise, rng):
+    def forward(self, x, gain, image, ws, noise, rng):
         if self.up is not None:
             x = self.up(x, ws[0], noise, rng)
         x = self.conv(x, ws[-2], noise, rng)
         rgb = self.to_rgb(x, ws[-1])
-        return x, rgb if image is None else fir_up(image) + rgb
+        return x, gain, rgb if image is None else fir_up(image) + rgb
 
 
 def equal_conv(x: Tensor, conv: layers.EqualConv2d, gain: float, *, down: bool = False) -> Tensor:
@@ -133,7 +133,7 @@ class StyleGANFirstBlock(stylegan.FirstBlock):
 class StyleGANBlock(stylegan.SynthesisBlock):
     def forward(self, x, ws, noise, rng):
         x = F.interpolate(x, scale_factor=2, mode="nearest")
-        weight = self.up.weight.flip(2, 3) if self.up.resample.keywords["rotated"] else self.up.weight
+        weight = self.up.weight.flip(2, 3) if self.rotated else self.up.weight
         x = F.conv2d(x, weight * self.up.scale, padding=1)
         x = self.up_epilogue(fir(x, (1, 2, 1), (1, 1)), ws[0], noise, rng)
         return self.conv_epilogue(equal_conv(x, self.conv, SQRT2), ws[1], noise, rng)
