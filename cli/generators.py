@@ -44,6 +44,13 @@ class Noise(StrEnum):
     NONE = "none"
 
 
+class SamplingPrecision(StrEnum):
+    """Of the convolutions while sampling."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 class Device(StrEnum):
     """Where to compute."""
 
@@ -152,6 +159,10 @@ def sample(
     seed: Annotated[int, typer.Option(help="Fixes every image together with its number.")] = 0,
     psi: Annotated[float, typer.Option(help="Truncation: 1 none, 0 the average image.")] = 1.0,
     noise: Annotated[Noise, typer.Option(help="Noise inputs.")] = Noise.RANDOM,
+    precision: Annotated[
+        SamplingPrecision,
+        typer.Option(help="bf16: quicker on a CPU with AMX; pixels change by a few grey levels, so it goes on record."),
+    ] = SamplingPrecision.FP32,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.CPU,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is not empty.")] = False,
 ) -> None:
@@ -161,8 +172,9 @@ def sample(
     loaded = load_generator(_find(generator), device.value)
     with progress(f"Sampling {loaded.name}") as advance:
         patches = sample_patchset(
-            loaded, count, out, seed=seed, psi=psi, noise=noise.value, overwrite=overwrite, progress=advance
-        )
+            loaded, count, out,
+            seed=seed, psi=psi, noise=noise.value, precision=precision.value, overwrite=overwrite, progress=advance,
+        )  # fmt: skip
     console.print(f"{len(patches)} generated patches of {patches.size_px} px, by {_whence(generator)}, in {out.name}.")
 
 

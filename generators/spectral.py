@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .resample import conv, shifted_sum
+from .resample import conv, shifted_sum, without_autocast
 
 EPS = 1e-12
 
@@ -66,7 +66,8 @@ class SpectralWeight(nn.Module):
         # Without training or gradients the same tensors give the same weight: normalised once, not once an image.
         key = (self.weight.data_ptr(), self.weight._version, self.u.data_ptr(), self.u._version)
         if self._fixed is None or self._fixed[0] != key:
-            self._fixed = (key, self._normalised())
+            with without_autocast(self.weight):  # what is kept serves both precisions
+                self._fixed = (key, self._normalised())
         return self._fixed[1]
 
     def _normalised(self) -> Tensor:

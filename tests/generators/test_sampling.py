@@ -149,3 +149,27 @@ def test_streams_of_random_numbers_do_not_collide():
     assert len({stream(a, b, c) for a in range(10) for b in range(10) for c in range(2)}) == 200
     assert all(0 <= stream(2**62, k) < 2**63 for k in range(10))
     assert not torch.equal(latents(0, 0, 4), latents(0, 1, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "most"), [("stylegan", 0.8, 3), ("stylegan2", 0.8, 3), ("pathologygan", 2.0, 10)]
+)
+def test_reduced_precision_draws_the_same_images_within_a_few_grey_levels(name, mean, most):
+    generator = load_generator(name)
+    reduced, full = (next(sample(generator, 8, precision=p)).astype(int) for p in ("bf16", "fp32"))
+    difference = np.abs(full - reduced)
+    assert 0 < difference.mean() < mean
+    assert np.percentile(difference, 99) <= most
+    fresh = next(sample(load_generator(name), 8)).astype(int)
+    assert (fresh == full).all()  # nothing of reduced precision is kept
+
+
+def test_reduced_precision_goes_on_record(trained, tmp_path):
+    generator = trained()
+    assert sample_patchset(generator, 1, tmp_path / "full").card["precision"] == "fp32"
+    assert sample_patchset(generator, 1, tmp_path / "reduced", precision="bf16").card["precision"] == "bf16"
+
+
+def test_an_unknown_precision_is_refused(trained):
+    with pytest.raises(ConfigError, match="precision must be fp32 or bf16, got 'fp16'"):
+        next(sample(trained(), 1, precision="fp16"))
