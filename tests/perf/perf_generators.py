@@ -25,6 +25,7 @@ from histoforensics.generators.run import Run
 from histoforensics.generators.sampling import ROW, draw, latents, to_pixels
 
 SIDES = (64, 128, 256)
+IMAGES = 4 * ROW  # sampled in a turn
 TOLERANCE = 1e-9  # of the largest value
 
 
@@ -80,28 +81,30 @@ def training(family: str, side: int, precision: str, turns: int) -> Ratio:
 
 @torch.no_grad()
 def sampling(family: str, side: int, turns: int) -> list[Ratio]:
-    """Images of numbers 0 to 7 as uint8: the plain way one after the other, as the published scripts do, and at once.
+    """Images of numbers 0 to 31 as uint8: the plain way one after the other, as the published scripts do, and by eight.
 
-    The second line leaves out what the batch alone gives.
+    The second line leaves out what the batch alone gives. Four rows a turn, since the first one after another program's
+    turn finds nothing of its own in the CPU's caches.
     """
     ours = new_run(family, side).players.G_ema.eval()
     other = plain(ours)
 
     def one_by_one() -> None:
-        for number in range(ROW):
+        for number in range(IMAGES):
             to_pixels(other(latents(0, number, ours.z_dim), noise="random"), ours.value_range)
 
     def at_once() -> None:
-        z = torch.cat([latents(0, number, ours.z_dim) for number in range(ROW)])
-        to_pixels(other(z, noise="random"), ours.value_range)
+        for first in range(0, IMAGES, ROW):
+            z = torch.cat([latents(0, number, ours.z_dim) for number in range(first, first + ROW)])
+            to_pixels(other(z, noise="random"), ours.value_range)
 
     def in_rows() -> None:
-        draw(ours, range(ROW), 0)
+        draw(ours, range(IMAGES), 0)
 
-    name, wanted = f"{family} {side} px, sampling {ROW} images", 2.0 if side == 256 else 1.5
+    name, wanted = f"{family} {side} px, sampling {IMAGES} images", 2.0 if side == 256 else 1.5
     return [
         compare(name, one_by_one, in_rows, wanted=wanted, turns=turns),
-        compare(f"{name}, plain at once", at_once, in_rows, wanted=1.0, turns=turns),
+        compare(f"{name}, plain by {ROW}", at_once, in_rows, wanted=wanted, turns=turns),
     ]
 
 
