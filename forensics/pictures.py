@@ -29,19 +29,20 @@ def heatmap(scores: ScoreMap, label: str, overview: Pixels, scale: float) -> Pix
         overview: RGB (h, w, 3), uint8.
         scale: Level-0 pixels that one of its pixels spans.
     """
-    values, status = scores.cells(label), scores.cell_status()
-    picture = overview.astype(np.float32)
+    values, broken = scores.cells(label), scores.cell_status() == CORRUPT
+    judged, colours = ~np.isnan(values), _colours(np.nan_to_num(values))  # of cells: there are fewer than pixels
+    picture = overview.copy()
     rows, columns = (_cells_of(extent, scale, scores.lattice.stride_px) for extent in overview.shape[:2])
     in_rows, in_columns = rows[rows < values.shape[0]], columns[columns < values.shape[1]]
     if not len(in_rows) or not len(in_columns):
         return overview
-    place = np.ix_(in_rows, in_columns)
-    part = picture[: len(in_rows), : len(in_columns)]
-    judged, broken = ~np.isnan(values[place]), status[place] == CORRUPT
-    colours = _colours(np.nan_to_num(values[place]))
-    part[judged] = (1 - OPACITY) * part[judged] + OPACITY * colours[judged]
-    part[broken] = CORRUPT_COLOUR
-    return np.asarray(picture.round(), np.uint8)
+    for row, cells in enumerate(in_rows):
+        line = picture[row, : len(in_columns)]
+        is_judged = judged[cells, in_columns]
+        mixed = (1 - OPACITY) * line[is_judged].astype(np.float32) + OPACITY * colours[cells, in_columns[is_judged]]
+        line[is_judged] = mixed.round()
+        line[broken[cells, in_columns]] = CORRUPT_COLOUR
+    return picture
 
 
 def write_png(path: Path, pixels: Pixels) -> None:
