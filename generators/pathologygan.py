@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from histoforensics.slides import require
 
 from .layers import NoiseMode, channels_last, instance_norm, lrelu, lrelu_, noise_map, stages
+from .resample import without_autocast
 from .spectral import SpectralConv2d, SpectralDown, SpectralLinear, SpectralUp
 
 FIRST_SIDE = 7
@@ -170,9 +171,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (n, c, h, w); memory grows with (h w)^2."""
-        f, g, h = (layer(x).flatten(2) for layer in (self.f, self.g, self.h))  # (n, c, p)
-        weights = torch.softmax(f.transpose(1, 2) @ g, -1)  # (n, p, p): row p says where pixel p looks
-        return torch.addcmul(x, (h @ weights.transpose(1, 2)).view_as(x), self.gamma)
+        f, g, h = (layer(x).flatten(2).transpose(1, 2) for layer in (self.f, self.g, self.h))  # (n, p, c)
+        affinities = f @ g.transpose(1, 2)
+        # autocast would take it to float32 and back; its sums are float32 in any case, and its result is rounded
+        with without_autocast(x):
+            weights = torch.softmax(affinities, -1)  # (n, p, p): row p says where pixel p looks
+        return torch.addcmul(x, (weights @ h).transpose(1, 2).view_as(x), self.gamma)
 
 
 class GeneratorBlock(nn.Module):
