@@ -18,6 +18,8 @@ from .atomic import file_digest
 from .errors import LevelError, MppError, SlideNotFound, SlideUnreadable, require
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .codec import Codec
 
 # What may reach an output. Everything else (file name, user, date, scanner serial, barcode) may identify a person.
@@ -179,7 +181,7 @@ class Slide(AbstractContextManager["Slide"]):
                 self.keep_decoded(self._kept_bytes)
             place = f"{width} x {height} px at ({x_level0}, {y_level0}), level {level}"
             raise SlideUnreadable(f"{self.path.name}: {place} cannot be decoded ({err}).") from err
-        rgba = np.asarray(region)
+        rgba = _rgba(region)
         return _opaque(rgba) if _is_opaque(rgba) else _on_white(rgba)
 
     def deep_zoom(self, tile_px: int, overlap_px: int) -> DeepZoomGenerator:
@@ -235,6 +237,17 @@ def _nonsense(handle: openslide.OpenSlide) -> str:
         if factors[1] > _LEVELS_DIFFER * factors[0] and min(across, down) > 1:
             return f"level {level} of {across} x {down} px is no smaller copy of {width} x {height} px"
     return ""
+
+
+def _rgba(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an RGBA image, (h, w, 4), where they lie.
+
+    NumPy's own way to them goes through bytes, which are copied twice: 38 ms for 2200 x 2900 px against less than 0.1.
+    """
+    import pyarrow as pa  # the process that deals a scan's slides out reads none, and needs none of it
+
+    values: NDArray[np.uint8] = pa.array(image).flatten().to_numpy(zero_copy_only=True)
+    return values.reshape(image.height, image.width, 4)
 
 
 def _is_opaque(rgba: NDArray[np.uint8]) -> bool:
