@@ -62,7 +62,9 @@ def mark_synthetic(png: bytes, note: str) -> bytes:
 def pixel_digest(pixels: NDArray[np.uint8]) -> str:
     """The sha256 of the size and the RGB bytes: one patch keeps its digest in every lossless file format."""
     height, width = pixels.shape[:2]
-    return hashlib.sha256(f"{width}x{height}\n".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    digest = hashlib.sha256(f"{width}x{height}\n".encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()
 
 
 def check_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

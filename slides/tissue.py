@@ -28,9 +28,14 @@ def tissue_fraction(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     >>> tissue_fraction(half).tolist()
     [0.5, 0.0]
     """
-    mask = tissue_mask(pixels)
-    *many, height, width = mask.shape
-    counts = [np.count_nonzero(one) for one in mask.reshape(-1, height, width)]  # a tenth of the time of a mean
+    *many, height, width, _ = pixels.shape
+    counts = [
+        sum(
+            int(_stained_by_column(one[top : top + _SLAB_ROWS]).sum(dtype=np.int64))
+            for top in range(0, height, _SLAB_ROWS)
+        )
+        for one in pixels.reshape(-1, height, width, 3)
+    ]
     fraction: NDArray[np.float64] = np.asarray(counts, np.float64).reshape(many) / (height * width)
     return fraction
 
