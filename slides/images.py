@@ -63,7 +63,7 @@ def pixel_digest(pixels: NDArray[np.uint8]) -> str:
     """The sha256 of the size and the RGB bytes: one patch keeps its digest in every lossless file format."""
     height, width = pixels.shape[:2]
     digest = hashlib.sha256(f"{width}x{height}\n".encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
