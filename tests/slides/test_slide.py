@@ -54,6 +54,16 @@ def test_opaque_pixels_come_as_openslide_decodes_them_and_may_be_written_to(smal
             pixels[:] = 0
 
 
+def test_a_pillow_that_cannot_lend_its_pixels_gives_the_same(
+    small_slide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Slide.open(small_slide) as slide:
+        lent = slide.read(-4, 5, 241, 77), slide.read(3, 5, 241, 77)
+        monkeypatch.setattr("histoforensics.slides.slide._LENDS_PIXELS", False)
+        copied = slide.read(-4, 5, 241, 77), slide.read(3, 5, 241, 77)
+    assert all(np.array_equal(a, b) for a, b in zip(lent, copied, strict=True))
+
+
 def test_a_missing_file_a_folder_a_text_and_a_truncated_slide_are_told_apart(tmp_path: Path, small_slide: Path) -> None:
     with pytest.raises(SlideNotFound, match=r"^gone\.svs: no such file\.$"):
         Slide.open(tmp_path / "gone.svs")
