@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .resample import without_autocast
+
 LANES = 16  # float32 numbers in a register of AVX-512
 RGB_PIXELS = 4  # in a row of `mix_channels`: three channels alone are too few
 
@@ -104,7 +106,8 @@ def centred(x: Tensor, *, in_place: bool = False) -> tuple[Tensor, Tensor]:
     mean = repeated(flat.mean(1).view(n, p, c).mean(1), p)
     flat = flat.sub_(mean) if in_place else flat - mean
     if p * c == LANES:  # the diagonal of a small product: no second image is written
-        squares = torch.bmm(flat.transpose(1, 2), flat).diagonal(dim1=1, dim2=2) / flat.shape[1]
+        with without_autocast(flat):  # in bf16 every channel's deviation would be off by up to half a per cent
+            squares = torch.bmm(flat.transpose(1, 2), flat).diagonal(dim1=1, dim2=2) / flat.shape[1]
     else:
         squares = flat.square().mean(1)
     return from_rows(flat, h, w), squares.view(n, p, c).mean(1)

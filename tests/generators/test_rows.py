@@ -90,6 +90,14 @@ def test_moments_are_those_of_each_channel(channels: int, in_place: bool) -> Non
 
 
 @pytest.mark.parametrize("channels", CHANNELS)
+def test_autocast_rounds_no_moments(channels: int) -> None:
+    x = image(channels).float()
+    _, variance = centred(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(centred(x)[1], variance)
+
+
+@pytest.mark.parametrize("channels", CHANNELS)
 def test_the_styled_norm_is_the_norm_then_the_style_with_gradients_or_without(channels: int) -> None:
     x, scale, shift = image(channels), numbers(2, channels, seed=1), numbers(2, channels, seed=2)
     wanted = instance_norm(x, 1e-8) * repeated(scale, 1)[:, 0, :, None, None] + shift[:, :, None, None]
