@@ -29,6 +29,8 @@ class Fixed(nn.Module):
     """Keeps what depends on weights alone while they only sample: made once, not once for each batch of images.
 
     In training nothing is kept, and what was is forgotten: PyTorch's fused Adam changes weights without counting it.
+    The same holds wherever gradients are wanted, since an optimizer may follow. What is changed through a weight's
+    ``.data`` while it samples is not seen.
     """
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class Fixed(nn.Module):
 
     def keep(self, make: Callable[[], T], *weights: Tensor) -> T:
         """Return ``make()``, which must depend on ``weights`` alone; as kept, if these are what they were then."""
-        if self.training or torch.is_grad_enabled():
+        if not self.may_keep() or any(weight.is_inference() for weight in weights):  # whose changes nobody counts
             return make()
         same = bool(self._key) and all(
             kept.data_ptr() == weight.data_ptr() and kept.dtype == weight.dtype and version == weight._version
@@ -50,11 +52,23 @@ class Fixed(nn.Module):
             self._key = [(weight.detach(), weight._version) for weight in weights]
         return cast("T", self._value)
 
+    def may_keep(self) -> bool:
+        """Return whether weights only sample now; where they do not, everything is forgotten."""
+        if self.training:  # forgotten already
+            return False
+        if torch.is_grad_enabled():
+            self._forget()
+            return False
+        return True
+
     def train(self, mode: bool = True) -> Fixed:
         """Forget everything where training begins."""
         if mode:
-            self._key, self._value = [], None
+            self._forget()
         return super().train(mode)
+
+    def _forget(self) -> None:
+        self._key, self._value = [], None
 
 
 def channels_last(x: Tensor) -> Tensor:
@@ -215,7 +229,7 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the layer's output (n, outputs)."""
-        if self.training or torch.is_grad_enabled():
+        if not self._fixed.may_keep():
             return torch.addmm(self.bias, x, self.weight.T, beta=self.lrmul, alpha=self.scale)  # scaled as it is used
         weight, bias = self._fixed.keep(
             lambda: (self.weight.T * self.scale, self.bias * self.lrmul), self.weight, self.bias

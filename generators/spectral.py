@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .resample import conv, shifted_sum, without_autocast
+from .layers import Fixed
+from .resample import conv, shifted_sum
 
 EPS = 1e-12
 
@@ -57,18 +58,11 @@ class SpectralWeight(nn.Module):
         init(self.weight)
         self.effective = effective
         self.register_buffer("u", torch.randn(shape[0]))
-        self._fixed: tuple[object, Tensor] | None = None  # what sampling uses again and again
+        self._fixed = Fixed()  # normalised once, not once an image
 
     def forward(self) -> Tensor:
         """Return the normalised weight, of the effective shape."""
-        if self.training or torch.is_grad_enabled():
-            return self._normalised()
-        # Without training or gradients the same tensors give the same weight: normalised once, not once an image.
-        key = (self.weight.data_ptr(), self.weight._version, self.u.data_ptr(), self.u._version)
-        if self._fixed is None or self._fixed[0] != key:
-            with without_autocast(self.weight):  # what is kept serves both precisions
-                self._fixed = (key, self._normalised())
-        return self._fixed[1]
+        return self._fixed.keep(self._normalised, self.weight, self.u)
 
     def _normalised(self) -> Tensor:
         weight = self.weight if self.effective is None else self.effective(self.weight)

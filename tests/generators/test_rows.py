@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from histoforensics.generators.layers import Fixed, instance_norm, styled_norm_
+from histoforensics.generators.layers import EqualConv2d, EqualLinear, Fixed, instance_norm, styled_norm_
 from histoforensics.generators.rows import (
     RGB_PIXELS,
     add_grain_,
@@ -18,6 +18,7 @@ from histoforensics.generators.rows import (
     scale_,
     shift_scale_,
 )
+from histoforensics.generators.spectral import SpectralLinear
 
 CHANNELS = [1, 3, 4, 8, 16, 20]
 
@@ -135,6 +136,29 @@ def test_nothing_is_fixed_while_an_optimizer_that_counts_no_changes_is_at_work()
     weight.grad = torch.ones(2)
     adam.step()
     assert value() == weight.tolist()[0] != before
+
+
+def test_what_is_fixed_is_forgotten_where_a_gradient_is_wanted_in_evaluation_mode_too() -> None:
+    for layer in (EqualLinear(2, 2), EqualConv2d(2, 2, 1), SpectralLinear(2, 2)):
+        layer.eval()
+        adam = torch.optim.Adam(layer.parameters(), lr=1.0, fused=True)
+        x = torch.ones((2, 2, 1, 1) if isinstance(layer, EqualConv2d) else (2, 2))
+        with torch.no_grad():
+            layer(x)
+        layer(x).square().sum().backward()
+        adam.step()
+        with torch.no_grad():
+            sampled = layer(x)
+        torch.testing.assert_close(sampled, layer(x).detach())
+
+
+def test_weights_made_in_inference_mode_work_though_nothing_counts_their_changes() -> None:
+    with torch.inference_mode():
+        for layer in (EqualLinear(2, 2).eval(), SpectralLinear(2, 2).eval()):
+            before = layer(torch.ones(1, 2))
+            for parameter in layer.parameters():
+                parameter.add_(1.0)
+            assert not torch.equal(layer(torch.ones(1, 2)), before)
 
 
 def test_what_is_fixed_is_made_in_full_precision_under_autocast() -> None:
