@@ -59,11 +59,13 @@ def claim(out: Path, parameters: Mapping[str, Any]) -> None:
     """
     file = out / PARAMETERS
     if not file.is_file():
-        if out.exists() and (not out.is_dir() or any(not p.name.startswith(".") for p in out.iterdir())):
+        holds_other = out.exists() and (not out.is_dir() or any(not p.name.startswith(".") for p in out.iterdir()))
+        if holds_other and not file.is_file():  # another shard may have written it this moment
             raise ConfigError(f"{out.name}: holds something that is not a scan; choose another --out.")
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomic(file, json.dumps(parameters, indent=2) + "\n")
-        return
+        if not holds_other:
+            out.mkdir(parents=True, exist_ok=True)
+            write_atomic(file, json.dumps(parameters, indent=2) + "\n")
+            return
     differences = _differences(read_parameters(out), parameters)
     if not differences:
         return
@@ -72,9 +74,9 @@ def claim(out: Path, parameters: Mapping[str, Any]) -> None:
             f"{out.name}: was made with other parameters ({'; '.join(differences)}); results are not mixed, so choose "
             "another --out or the old parameters."
         )
-    write_atomic(file, json.dumps(parameters, indent=2) + "\n")
-    for report in (path for pattern in _REPORTS for path in out.glob(pattern)):
+    for report in [path for pattern in _REPORTS for path in out.glob(pattern)]:
         report.unlink(missing_ok=True)
+    write_atomic(file, json.dumps(parameters, indent=2) + "\n")  # last, so that a run killed before does it all again
 
 
 def check_claim(out: Path, parameters_sha256: str) -> None:

@@ -21,6 +21,7 @@ from histoforensics.forensics import Detector
 from histoforensics.forensics.cohort import Cohort, merge
 from histoforensics.forensics.scan_grid import ScanGrid
 from histoforensics.forensics.scanner import Scanner
+from histoforensics.forensics.scanstate import claim
 from histoforensics.forensics.wht import WHTDetector
 from histoforensics.slides import ConfigError, DetectorError
 from histoforensics.slides.executor import Limits
@@ -177,6 +178,44 @@ def test_a_run_that_finished_no_slide_leaves_the_folder_to_other_parameters(
     assert {p.name for p in out.iterdir()} == {p.name for p in other.iterdir()}
     with pytest.raises(ConfigError, match=r"other parameters \(mpp was 0\.5, is absent\)"):
         Scanner([detector]).run([nameless], out, engine="serial")
+
+
+def test_a_run_killed_while_it_takes_a_folder_over_leaves_no_old_report_beside_its_own_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    claim(out, {"mpp": None})
+    reports = [out / name for name in ("cohort-0-of-2.json", "run-0-of-2.json")]
+    for report in reports:
+        report.write_text("{}")
+    unlink = Path.unlink
+
+    def die_at_the_second(path: Path, missing_ok: bool = False) -> None:
+        if path == reports[1]:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", die_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            claim(out, {"mpp": 0.5})
+    claim(out, {"mpp": 0.5})
+    assert [path.name for path in out.iterdir()] == ["scan.json"]
+
+
+def test_shards_that_claim_a_new_folder_in_the_same_moment_both_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_file, looks = Path.is_file, iter([False])
+
+    def too_early(path: Path) -> bool:
+        return next(looks, True) and is_file(path)
+
+    claim(tmp_path, {"mpp": 0.5})  # just after the other one has looked
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_file", too_early)
+        claim(tmp_path, {"mpp": 0.5})
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.json"]
 
 
 def test_what_was_taken_over_while_a_scan_ran_is_not_written_to(
