@@ -97,7 +97,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             lambda config: (PathologyGANGenerator(config), PathologyGANDiscriminator(config)),
             PathologyGANConfig,
             {"resolution": 112, "width": 0.125},
-            {"resolution": 112, "width": 0.125, "dense_width": 0.0625, "variant": "intended"},
+            {"resolution": 112, "width": 0.25, "dense_width": 0.0625, "variant": "intended"},
         ),
     }
 )
