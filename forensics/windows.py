@@ -17,7 +17,7 @@ from histoforensics.slides import Slide, SlideUnreadable, require
 if TYPE_CHECKING:
     from .detector import Pixels
 
-BLOCK_PX = 1024  # of a block at most, unless one tile is larger
+BLOCK_PX = 1024  # of a block at most, unless one tile is larger, up to twice that
 UNREAD_GREY = 128  # fills what could not be decoded, or was not read: grey is not tissue
 UNKNOWN_TILE_PX = 256  # pieces in which a failed block is read again where the file does not tell of its tiles
 
@@ -160,7 +160,7 @@ def read_parts(slide: Slide, area: Rect, piece: tuple[int, int], level: int = 0)
 
     Args:
         slide: The slide; a failed read reopens its file.
-        area: x, y, width and height, pixels of ``level``, on a multiple of ``piece``.
+        area: x, y, width and height, pixels of ``level``.
         piece: Width and height of the smallest part that is read alone, pixels.
         level: Which stored level.
 
@@ -193,17 +193,18 @@ def _grey(area: Rect) -> Pixels:
 
 
 def _multiple(tile: int) -> int:
-    return max(1, BLOCK_PX // tile) * tile if tile <= BLOCK_PX else BLOCK_PX
+    return max(1, BLOCK_PX // tile) * tile if tile <= 2 * BLOCK_PX else BLOCK_PX
 
 
 def _halves(area: Rect, piece: tuple[int, int]) -> list[Rect]:
-    """Two parts of an area, cut at a multiple of the piece; none if it is one piece already."""
+    """Two parts of an area, cut at a multiple of the piece from the slide's corner; none if it lies in one piece."""
     x, y, width, height = area
-    across, down = -(-width // piece[0]), -(-height // piece[1])
+    left, top = x // piece[0], y // piece[1]
+    across, down = -(-(x + width) // piece[0]) - left, -(-(y + height) // piece[1]) - top
     if across * down <= 1:
         return []
     if across >= down:
-        first = across // 2 * piece[0]
+        first = (left + across // 2) * piece[0] - x
         return [(x, y, first, height), (x + first, y, width - first, height)]
-    first = down // 2 * piece[1]
+    first = (top + down // 2) * piece[1] - y
     return [(x, y, width, first), (x, y + first, width, height - first)]

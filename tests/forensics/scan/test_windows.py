@@ -91,6 +91,20 @@ def test_a_destroyed_tile_is_the_only_thing_that_is_lost(
     assert (after == before).all()
 
 
+def test_a_destroyed_tile_costs_no_neighbour_where_tiles_are_larger_than_blocks(
+    tmp_path: Path, destroy_tile: Callable[[Path, int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_svs(tmp_path / "a.svs", purple_tissue((1296, 2592), np.random.default_rng(0)), tile_px=1296)
+    with Slide.open(path) as slide:
+        assert [block.pixels.shape for block in blocks(slide)] == [(1296, 1296, 3)] * 2  # each tile is decoded once
+    monkeypatch.setattr(windows, "BLOCK_PX", 512)  # as for a tile of more than 2048
+    destroy_tile(path, 0)
+    with Slide.open(path) as slide:
+        broken = [rect for block in blocks(slide) for rect in block.broken]
+    assert sum(width * height for *_, width, height in broken) == 1296 * 1296
+    assert all(x + width <= 1296 for x, _, width, _ in broken)
+
+
 def test_where_no_tile_size_is_known_small_pieces_stand_in(
     tmp_path: Path, destroy_tile: Callable[[Path, int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
