@@ -30,7 +30,7 @@ def heatmap(scores: ScoreMap, label: str, overview: Pixels, scale: float) -> Pix
         scale: Level-0 pixels that one of its pixels spans.
     """
     values, broken = scores.cells(label), scores.cell_status() == CORRUPT
-    judged, colours = ~np.isnan(values), _colours(np.nan_to_num(values))  # of cells: there are fewer than pixels
+    judged, colours = ~np.isnan(values), _colours()
     picture = overview.copy()
     rows, columns = (_cells_of(extent, scale, scores.lattice.stride_px) for extent in overview.shape[:2])
     in_rows, in_columns = rows[rows < values.shape[0]], columns[columns < values.shape[1]]
@@ -39,7 +39,8 @@ def heatmap(scores: ScoreMap, label: str, overview: Pixels, scale: float) -> Pix
     for row, cells in enumerate(in_rows):
         line = picture[row, : len(in_columns)]
         is_judged = judged[cells, in_columns]
-        mixed = (1 - OPACITY) * line[is_judged].astype(np.float32) + OPACITY * colours[cells, in_columns[is_judged]]
+        steps = (values[cells, in_columns[is_judged]] * len(colours)).astype(int).clip(0, len(colours) - 1)
+        mixed = (1 - OPACITY) * line[is_judged].astype(np.float32) + OPACITY * colours[steps]
         line[is_judged] = mixed.round()
         line[broken[cells, in_columns]] = CORRUPT_COLOUR
     return picture
@@ -91,7 +92,9 @@ def _cells_of(extent: int, scale: float, stride_px: int) -> NDArray[np.intp]:
     return np.asarray((np.arange(extent) + 0.5) * scale / stride_px, np.intp)
 
 
-def _colours(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _colours() -> NDArray[np.float32]:
+    """The colours of the map, RGB (256, 3): a large slide has many more cells than the overview has pixels."""
     from matplotlib import colormaps  # a second to import, and only here
 
-    return np.asarray(colormaps[COLOUR_MAP](values)[..., :3] * 255, np.float32)
+    colours = colormaps[COLOUR_MAP]
+    return np.asarray(colours(np.arange(colours.N))[:, :3] * 255, np.float32)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -31,6 +32,19 @@ def test_the_heatmap_colours_each_cell_where_it_lies(scores: ScoreMap) -> None:
     assert (picture[10:, :10] == 200).all()
     assert (picture[10:, 10:20] == CORRUPT_COLOUR).all()
     assert (picture[:, 20:] == 200).all()
+
+
+def test_colours_are_made_for_what_is_seen_and_not_for_every_cell_of_a_large_slide() -> None:
+    lattice = Lattice(40 * 600, 40 * 600, 40, 40)
+    values = np.zeros(lattice.shape, np.float32)
+    scores = ScoreMap(lattice, 0.5, np.full(lattice.shape, OK, np.uint8), {"a": values})
+    overview = np.full((8, 8, 3), 200, np.uint8)
+    heatmap(scores, "a", overview, 3000.0)  # which imports
+    tracemalloc.start()
+    heatmap(scores, "a", overview, 3000.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * values.size
 
 
 def test_without_cells_the_overview_stays_bare() -> None:
