@@ -192,7 +192,6 @@ class _Cut:
         self.slide, self.layout, self.name = slide, layout, name
         self.kept = 0
         self.unreadable: list[list[int]] = []
-        self._ahead: dict[int, tuple[NDArray[np.uint8], str]] = {}
         patient = _TCGA_PATIENT.match(slide.name)
         mpp = slide.mpp_or_none
         self._common = {
