@@ -125,6 +125,7 @@ class TrainConfig:
     ada_every: int = 4  # steps between its moves
     order: Order = "auto"
     precision: Precision = "fp32"  # bf16: autocast in the phases that take no gradient of a gradient
+    compile: bool = False  # torch.compile, in the same phases; rounds differently
     threads: int | None = None  # of the CPU; the last bits depend on it, so a resumed run keeps it. None: PyTorch's own
     snapshot_kimg: float = 10.0
     grid_side: int = 6  # sample grids show the square of this many images

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from .ada import Adaptive, ada_augment
 from .augment import diff_augment
+from .compiling import Compiled
 from .config import TrainConfig
 from .families import Discriminator, Generator
 from .losses import (
@@ -50,6 +51,7 @@ class Players:
     G_ema: Generator
     path_mean: Tensor  # scalar
     adaptive: Adaptive = field(default_factory=Adaptive)
+    compiled: Compiled | None = None  # the blocks of G and D, where the run compiles
 
 
 @dataclass

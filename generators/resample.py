@@ -10,9 +10,10 @@ References: Karras et al. 2019, arXiv:1812.04948; Karras et al. 2020, arXiv:1912
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
+from functools import wraps
+from typing import TypeVarTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +23,22 @@ BINOMIAL = (1.0, 2.0, 1.0)  # StyleGAN's blur
 NARROW = 4  # up to so many channels, `conv_up` is one convolution
 DENSE_UP = 128  # `fir_up` of rows of up to so many numbers is two matrix products
 FIR = (1.0, 3.0, 3.0, 1.0)  # StyleGAN2's resampling filter
+K = TypeVarTuple("K")
+
+
+def constant(make: Callable[[*K], Tensor]) -> Callable[[*K], Tensor]:
+    """Keep the tensors that ``make`` gives for its arguments. A compiled graph makes its own: they are small."""
+    kept: dict[tuple[*K], Tensor] = {}
+
+    @wraps(make)
+    def call(*key: *K) -> Tensor:
+        if torch.compiler.is_compiling():  # it would watch what is kept, and be compiled again with every new tensor
+            return make(*key)
+        if key not in kept:
+            kept[key] = make(*key)
+        return kept[key]
+
+    return call
 
 
 def outer_kernel(taps: Sequence[float], *, like: Tensor, gain: float = 1.0) -> Tensor:
@@ -29,7 +46,7 @@ def outer_kernel(taps: Sequence[float], *, like: Tensor, gain: float = 1.0) -> T
     return _kernel(tuple(taps), gain, like.dtype, like.device)
 
 
-@cache
+@constant
 def _kernel(taps: tuple[float, ...], gain: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it may be wanted in training later
         row = torch.tensor(taps, dtype=dtype, device=device)
@@ -86,15 +103,13 @@ def fir_up(x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=c)
 
 
-@cache
+@constant
 def _fir_matrix(side: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The matrix (2 * side * channels, side * channels) by which a row is enlarged: 1/4, 3/4 of the two nearest."""
     with torch.inference_mode(False):
-        one = torch.zeros(2 * side, side, dtype=dtype, device=device)
-        for pixel in range(side):
-            for offset, share in zip((-1, 0, 1, 2), (0.25, 0.75, 0.75, 0.25), strict=True):
-                if 0 <= 2 * pixel + offset < 2 * side:
-                    one[2 * pixel + offset, pixel] = share
+        offset = torch.arange(2 * side, device=device)[:, None] - 2 * torch.arange(side, device=device)
+        near, far = (offset >= 0) & (offset <= 1), (offset == -1) | (offset == 2)
+        one = 0.75 * near.to(dtype) + 0.25 * far.to(dtype)
         return torch.kron(one, torch.eye(channels, dtype=dtype, device=device))
 
 
@@ -152,7 +167,7 @@ def _four_phases(weight: Tensor) -> Tensor:
     return taps.view(a, b, 3, 2, 3, 2).flip(2, 4).permute(3, 5, 0, 1, 2, 4).reshape(4 * a, b, 3, 3)
 
 
-@cache
+@constant
 def _fir_spread(dtype: torch.dtype, device: torch.device) -> Tensor:
     """The matrix (9, 36) that filters a kernel of 3 x 3 with [1, 3, 3, 1] and gain 4; tap 2 s + phase, both ways."""
     with torch.inference_mode(False):
@@ -219,7 +234,7 @@ def shifted_sum(weight: Tensor, gain: float = 1.0, *, rotated: bool = False) -> 
         return (weight.reshape(a, b, k * k) @ spread).view(a, b, k + 1, k + 1)
 
 
-@cache
+@constant
 def _spread(k: int, gain: float, rotated: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The matrix (k * k, (k + 1) * (k + 1)) of `shifted_sum`."""
     with torch.inference_mode(False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import asdict
 from math import ceil, floor
 from typing import Literal
@@ -16,6 +17,7 @@ from histoforensics.slides import CheckpointError, require
 
 from .ada import Adaptive
 from .checkpoints import State, adam_tensors, fill_adam, fill_module, module_tensors
+from .compiling import Compiled, check_compiler
 from .config import TrainConfig
 from .data import CropSource
 from .families import FAMILIES
@@ -39,6 +41,8 @@ class Run:
 
     def __init__(self, data: CropSource, config: TrainConfig, device: torch.device) -> None:
         self.data, self.config, self.device = data, config, device
+        if config.compile:
+            check_compiler(device)
         self.phases = phases_of(config)
         self.steps = self.images = self.read_images = self.lead = 0
         self.lod = config.lod(0)
@@ -148,7 +152,8 @@ class Run:
         G, D = FAMILIES[config.family].build(config.network_at(self.lod), seed)
         G, D = G.to(self.device).train(), D.to(self.device).train()
         average = G if config.ema_kimg is None else copy.deepcopy(G).eval().requires_grad_(False)
-        return Players(G, D, average, torch.zeros((), device=self.device))
+        compiled = Compiled(G, D) if config.compile else None
+        return Players(G, D, average, torch.zeros((), device=self.device), compiled=compiled)
 
     def _new_adams(self) -> dict[Literal["G", "D"], torch.optim.Adam]:
         rates = dict(zip(ROLES, self.config.learning_rates(self.lod), strict=True))
@@ -194,7 +199,8 @@ class Run:
                 lod=self.lod if self.config.family == "stylegan" else 0.0,
             )
             is_reduced = self.config.precision == "bf16" and not phase.is_double
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
+            compiled = nullcontext() if phase.is_double or players.compiled is None else players.compiled.entered()
+            with compiled, torch.autocast(self.device.type, torch.bfloat16, enabled=is_reduced):
                 loss = phase.loss(players, now, self.config) / len(parts)
             (loss * phase.weight).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())

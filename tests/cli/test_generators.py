@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch._inductor import config as inductor
 from typer.testing import CliRunner
 
 from histoforensics.cli import app
@@ -74,6 +75,17 @@ def test_adaptive_augmentation_and_shares_of_a_batch_are_settings_of_the_run(run
     assert (config["ada_target"], config["micro_batch"]) == (0.6, 4)
     plain = json.loads(run("train", "stylegan2", *options).stdout)["config"]
     assert (plain["ada_target"], plain["micro_batch"]) == (None, None)
+
+
+def test_compiling_is_a_setting_of_the_run_and_refused_at_once_without_a_compiler(run, images, tmp_path, monkeypatch):
+    options = ("--data", images, "--resolution", 16)
+    assert not json.loads(run("train", "stylegan2", *options, "--dry-run").stdout)["config"]["compile"]
+    assert json.loads(run("train", "stylegan2", *options, "--dry-run", "--compile").stdout)["config"]["compile"]
+    with inductor.patch({"cpp.cxx": (str(tmp_path / "no-compiler"),)}):
+        result = run("train", "stylegan2", *options, "--compile")
+    assert result.exit_code == 1
+    assert "on cpu it needs a C++ compiler such as g++" in " ".join(result.output.split())
+    assert not (tmp_path / "runs").exists()
 
 
 def test_processes_that_cannot_share_a_batch_are_refused_in_one_sentence(run, images):
