@@ -18,7 +18,7 @@ from .splits import SplitRule
 
 FREQUENCY = ("radial-lr", "dct-ridge", "wht-lr")  # what a fusion stacks, as far as a run has them
 FUSION = "fusion"
-DEFAULT_DETECTORS = (*FREQUENCY, FUSION, "npr", "resnet")  # what minutes on two cores can train
+DEFAULT_DETECTORS = (*FREQUENCY, FUSION, "npr")  # what minutes on two cores can train
 BRIEF_SECONDS = 240.0  # of training a compact generator
 
 
@@ -43,7 +43,7 @@ class BenchmarkConfig:
     generator_seconds: float | None = None  # of training; None: 240 for compact ones, else until `generator_kimg`
     generator_kimg: float | None = None  # thousands of images to train on; None: the preset's
     exam_size: int = 30  # real patches of the exam, and as many fakes, where there are so many
-    cnn_seconds: float = 12.0  # of each training of a CNN detector
+    cnn_seconds: float = 20.0  # of each training of a CNN detector
     cnn_seeds: tuple[int, ...] = ()  # of CNN detectors, trained once each; the first sits the exam. None: `seed`
     perturbations: Mapping[str, tuple[float, ...]] | None = None  # name -> severities; None: every one, as it comes
     splits: SplitRule = field(default_factory=SplitRule)  # of the real tissue

@@ -31,7 +31,7 @@ def benchmark(
         typer.Option("--train-generators/--shipped-generators", help="Train the three GANs on the real tissue first."),
     ] = None,
     detector: Annotated[
-        list[str] | None, typer.Option(help="Detector to judge; repeatable. Default: six that train in minutes.")
+        list[str] | None, typer.Option(help="Detector to judge; repeatable. Default: five that train in minutes.")
     ] = None,
     out: Annotated[
         Path | None,
